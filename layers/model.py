@@ -1,0 +1,310 @@
+"""The vocabulary: what a layer and a map are, as the catalogue declares them.
+
+Frozen values, checked once when they are made. The same classes read the YAML of
+`data/catalogue` and the copy kept in `quartier.layers`, so there is one schema.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MAX_ZOOM = 22  # beyond it a tile is narrower than 10 m and MapLibre asks for none
+WEB_MERCATOR_LATITUDE = 85.0511287798066  # where the square world of the tiles ends
+RESERVED_COLUMNS = frozenset(
+    {"fid", "source_key", "geom", "tile_geom", "cell", "since", "valid_from", "valid_to"}
+)
+
+ID_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
+COLUMN_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
+LayerId = Annotated[str, Field(pattern=ID_PATTERN)]
+ColumnName = Annotated[str, Field(pattern=COLUMN_PATTERN)]
+Text = str | dict[str, str]  # one string, or one for each language
+Zoom = Annotated[int, Field(ge=0, le=MAX_ZOOM)]
+
+PALETTE = ("blue", "orange", "green", "rose", "gold", "sky", "violet", "ink")
+
+
+def _known_colour(colour: str) -> str:
+    if colour in PALETTE or re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+        return colour
+    raise ValueError(f"{colour!r} is neither #rrggbb nor one of {', '.join(PALETTE)}")
+
+
+Colour = Annotated[str, AfterValidator(_known_colour)]
+
+
+class Value(BaseModel):
+    """A value that cannot change and has no fields but its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class GeometryType(StrEnum):
+    """What a layer draws. A `line` or `polygon` may have several parts; `none` is a plain table."""
+
+    POINT = "point"
+    LINE = "line"
+    POLYGON = "polygon"
+    MIXED = "mixed"
+    NONE = "none"
+
+
+class ColumnType(StrEnum):
+    """What a column holds. `datetime` is an instant, `json` any nested value."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    DATETIME = "datetime"
+    TIME = "time"
+    JSON = "json"
+
+
+class Column(Value):
+    """One attribute of a layer. `source` (in YAML: `from`) is its header in the source."""
+
+    name: ColumnName
+    type: ColumnType = ColumnType.TEXT
+    source: str | None = Field(default=None, alias="from")
+    label: Text | None = None
+    description: Text | None = None
+    unit: str | None = None
+    format: str | None = Field(
+        default=None, description="strptime format of dates and times; ISO 8601 without one"
+    )
+    true_values: tuple[str, ...] = ("true", "t", "yes", "y", "1")
+    false_values: tuple[str, ...] = ("false", "f", "no", "n", "0")
+    required: bool = Field(default=False, description="a row without a value is quarantined")
+    optional: bool = Field(default=False, description="the whole column may be missing")
+
+    @field_validator("name")
+    @classmethod
+    def _not_ours(cls, name: str) -> str:
+        if name in RESERVED_COLUMNS:
+            raise ValueError(f"{name!r} is a column of Quartier's own; choose another name")
+        return name
+
+    @property
+    def header(self) -> str:
+        return self.source or self.name
+
+
+class SourceGeometry(Value):
+    """Where a table's geometry stands: two columns, or one that is parsed by its content.
+
+    `column` may hold WKT, GeoJSON (a geometry or a Feature, Opendatasoft's `geo_shape`) or
+    "lat, lon" (Opendatasoft's `geo_point_2d`).
+    """
+
+    longitude: str | None = None
+    latitude: str | None = None
+    column: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        pair = self.longitude is not None and self.latitude is not None
+        if pair == (self.column is not None) or (self.longitude is None) != (self.latitude is None):
+            raise ValueError("give either longitude and latitude, or column")
+        return self
+
+
+class Source(Value):
+    """Where a layer's rows come from and how to read them; what is not said is detected."""
+
+    files: tuple[str, ...] = Field(
+        default=(), description="paths relative to the YAML file; globs allowed"
+    )
+    format: Literal["csv", "geojson", "geojsonseq", "shapefile", "geopackage"] | None = None
+    crs: str | None = Field(default=None, description="such as EPSG:2154; overrides nothing read")
+    encoding: str | None = None
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    sublayer: str | None = Field(default=None, description="which layer of a file with several")
+    geometry: SourceGeometry | None = None
+    null_values: tuple[str, ...] = ("",)
+    complete: bool = Field(
+        default=True, description="the files hold the whole layer, so rows not in them are deleted"
+    )
+
+
+class StyleClass(Value):
+    """How one value of the category column is drawn, in legend order."""
+
+    value: str | int | bool
+    label: Text | None = None
+    color: Colour | None = None
+    dash: Literal["solid", "dashed", "dotted"] = "solid"
+    width: float | None = Field(default=None, gt=0, le=40)
+
+
+class StyleHints(Value):
+    """What a good map of this layer needs to know. Widths and radii are pixels at zoom 14."""
+
+    role: Literal["land", "water", "green", "building", "street", "boundary", "data"] = "data"
+    color: Colour | None = None
+    classes: tuple[StyleClass, ...] = ()
+    radius: float | None = Field(default=None, gt=0, le=40)
+    width: float | None = Field(default=None, gt=0, le=40)
+    opacity: float | None = Field(default=None, gt=0, le=1)
+    label: ColumnName | None = None
+
+
+class TimeColumns(Value):
+    """The column that says when; with `end`, a feature lasts from `start` to `end`."""
+
+    start: ColumnName
+    end: ColumnName | None = None
+
+
+class Layer(Value):
+    """One published collection, as its publisher declares it.
+
+    Coordinates are stored in EPSG:4326 (longitude, latitude) and served in EPSG:3857 tiles.
+    """
+
+    id: LayerId
+    title: Text
+    description: Text = ""
+    theme: str = "city"
+    publisher: str
+    contact: str | None = None
+    licence: str
+    attribution: str
+    keywords: tuple[str, ...] = ()
+    time_zone: str = "UTC"
+    geometry: GeometryType
+    key: tuple[ColumnName, ...] = Field(
+        default=(), description="columns whose values name a row; without, its content does"
+    )
+    source: Source = Source()
+    columns: tuple[Column, ...]
+    minzoom: Zoom = 0
+    maxzoom: Zoom = 16
+    tile: tuple[ColumnName, ...] | None = Field(
+        default=None, description="columns that travel in tiles; without, those the style needs"
+    )
+    priority: tuple[str, ...] = Field(
+        default=(), description="columns, most important first; -name for descending"
+    )
+    category: ColumnName | None = None
+    time: TimeColumns | None = None
+    style: StyleHints = StyleHints()
+    max_age_s: int | None = Field(
+        default=None, ge=0, description="seconds a client may keep a tile without asking"
+    )
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _one_key_is_a_list(cls, key: object) -> object:
+        return [key] if isinstance(key, str) else key
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _one_column_is_a_start(cls, time: object) -> object:
+        return {"start": time} if isinstance(time, str) else time
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError) as exc:
+            raise ValueError(f"{zone!r} is not a time zone; write one like Europe/Paris") from exc
+        return zone
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        names = [column.name for column in self.columns]
+        if double := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"columns: {', '.join(sorted(double))} declared twice")
+        for field, used in self._columns_named():
+            if used not in names:
+                raise ValueError(f"{field}: no column {used!r}; columns are {', '.join(names)}")
+        if self.minzoom > self.maxzoom:
+            raise ValueError(f"minzoom {self.minzoom} is greater than maxzoom {self.maxzoom}")
+        return self
+
+    def _columns_named(self) -> list[tuple[str, str]]:
+        named = [("key", name) for name in self.key]
+        named += [("tile", name) for name in self.tile or ()]
+        named += [("priority", name.removeprefix("-")) for name in self.priority]
+        named += [("category", self.category)] if self.category else []
+        named += [("style.label", self.style.label)] if self.style.label else []
+        if self.time:
+            named += [("time.start", self.time.start)]
+            named += [("time.end", self.time.end)] if self.time.end else []
+        return named
+
+    def column(self, name: str) -> Column:
+        """The column of this name; raises KeyError where there is none."""
+        return self._by_name()[name]
+
+    def _by_name(self) -> Mapping[str, Column]:
+        return {column.name: column for column in self.columns}
+
+    @property
+    def has_geometry(self) -> bool:
+        return self.geometry is not GeometryType.NONE
+
+    @property
+    def tile_columns(self) -> tuple[Column, ...]:
+        """The columns that travel in tiles, in declared order."""
+        if self.tile is not None:
+            return tuple(self.column(name) for name in self.tile)
+        needed = dict.fromkeys(
+            name for field, name in self._columns_named() if field not in ("key", "priority")
+        )
+        return tuple(self.column(name) for name in needed)
+
+    def covers(self, z: int) -> bool:
+        """Whether tiles of zoom `z` hold anything of this layer."""
+        return self.has_geometry and self.minzoom <= z <= self.maxzoom
+
+
+class MapLayer(Value):
+    """One layer of a map, drawn in the order listed, from below."""
+
+    id: LayerId
+    visible: bool = True
+
+
+class View(Value):
+    """Where a map opens: degrees east and north of the centre, and zoom."""
+
+    longitude: float = Field(ge=-180, le=180)
+    latitude: float = Field(ge=-90, le=90)
+    zoom: float = Field(ge=0, le=MAX_ZOOM)
+
+
+class Map(Value):
+    """A named composition of layers and a view: what is embedded."""
+
+    id: LayerId
+    title: Text
+    description: Text = ""
+    layers: tuple[MapLayer, ...] = Field(min_length=1)
+    view: View | None = Field(default=None, description="without one: the extent of the layers")
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _ids_are_layers(cls, layers: object) -> object:
+        if not isinstance(layers, (list, tuple)):
+            return layers
+        return [{"id": item} if isinstance(item, str) else item for item in layers]
+
+
+def in_language(text: Text, *wanted: str) -> str:
+    """The text in the first wanted language it has, else English, else any it has."""
+    if isinstance(text, str):
+        return text
+    for language in (*wanted, "en"):
+        if language in text:
+            return text[language]
+    return next(iter(text.values()), "")

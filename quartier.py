@@ -1,0 +1,7 @@
+"""The command `quartier`: each package mounts its own."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    raise SystemExit("not yet")

@@ -1,15 +1,15 @@
 """What can go wrong in `layers`, one class a failure.
 
-    LayersError
-    ├── CatalogueError      a catalogue file is wrong; carries file, line and fix
-    ├── LayerNotFound       no layer is published under this id
-    ├── MapNotFound         no map is declared under this id
-    ├── FeatureNotFound     the layer has no feature with this id
-    ├── QueryRefused        a parameter is wrong; carries its name, value and fix
-    ├── ChangeRefused       a change to a layer would lose or break something
-    ├── StoreUnavailable    PostGIS cannot be reached
-    │   └── StoreBusy       PostGIS is there, but every connection is taken
-    └── ClusterError        the embedded PostGIS cannot be made or started
+LayersError
+├── CatalogueError      a catalogue file is wrong; carries file, line and fix
+├── LayerNotFound       no layer is published under this id
+├── MapNotFound         no map is declared under this id
+├── FeatureNotFound     the layer has no feature with this id
+├── QueryRefused        a parameter is wrong; carries its name, value and fix
+├── ChangeRefused       a change to a layer would lose or break something
+├── StoreUnavailable    PostGIS cannot be reached
+│   └── StoreBusy       PostGIS is there, but every connection is taken
+└── ClusterError        the embedded PostGIS cannot be made or started
 """
 
 from __future__ import annotations

@@ -1,0 +1,220 @@
+"""Make the database hold what the catalogue declares. Idempotent; never drops data.
+
+`plan` compares and returns the steps; `execute` runs them in one transaction. A layer that is
+no longer declared is withdrawn (hidden from every reader), and comes back when declared again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from layers.catalogue_files import CatalogueFiles
+from layers.engine import postgis_schema, run_ddl
+from layers.errors import ChangeRefused
+from layers.model import Column, Layer, Map
+from layers.sql import ident
+from layers.tables import CITY, HISTORY, history_table, layer_table, sql_type
+from layers.triggers import trigger_statements
+
+POSTGRES: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+READERS = "quartier_web, quartier_officer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing that apply does: what it says of it, DDL, and bound statements."""
+
+    says: str
+    ddl: tuple[str, ...] = ()
+    statements: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
+
+
+def config_hash(layer: Layer) -> str:
+    """A hash of every part of the declaration that shows in a tile."""
+    shown = {
+        "id": layer.id,
+        "geometry": layer.geometry,
+        "zooms": [layer.minzoom, layer.maxzoom],
+        "columns": [[column.name, column.type] for column in layer.tile_columns],
+        "priority": layer.priority,
+    }
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def plan(connection: sa.Connection, files: CatalogueFiles) -> list[Step]:
+    """The steps from what is there to what is declared; an empty list when they agree.
+
+    Raises ChangeRefused where a step would lose data (a column's type or a layer's geometry).
+    """
+    known = {
+        row.id: row
+        for row in connection.execute(
+            sa.text("SELECT id, declaration, config_hash, withdrawn FROM quartier.layers")
+        )
+    }
+    steps: list[Step] = []
+    for layer in files.layers.values():
+        if layer.id not in known:
+            steps.append(_create(layer, connection.dialect))
+        else:
+            row = known[layer.id]
+            steps += _amend(Layer.model_validate(row.declaration), layer, connection)
+            steps += [_restore(layer.id)] if row.withdrawn else []
+    for layer_id, row in known.items():
+        if layer_id not in files.layers and not row.withdrawn:
+            steps.append(_withdraw(layer_id))
+    return steps + _plan_maps(connection, files.maps)
+
+
+def execute(connection: sa.Connection, steps: list[Step]) -> None:
+    """Run the steps on a connection whose role owns the data, then tell the web's workers."""
+    schema = postgis_schema(connection)
+    for step in steps:
+        for ddl in step.ddl:
+            run_ddl(connection, ddl.replace("@postgis@", schema))
+        for statement, values in step.statements:
+            connection.execute(sa.text(statement), values)
+    if steps:
+        connection.execute(sa.text("SELECT pg_notify('quartier', '')"))
+
+
+def _dump(value: Layer | Map) -> str:
+    return value.model_dump_json(by_alias=True, exclude_defaults=True)
+
+
+def _create(layer: Layer, dialect: sa.Dialect) -> Step:
+    table, history = layer_table(layer), history_table(layer)
+    ddl = [str(CreateTable(item).compile(dialect=dialect)) for item in (table, history)]
+    ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in history.indexes]
+    ddl += index_statements(layer, layer.id)
+    ddl += [f"GRANT SELECT ON {CITY}.{ident(layer.id)} TO {READERS}"]
+    return Step(
+        says=f"create layer {layer.id} ({layer.geometry}, {len(layer.columns)} columns)",
+        ddl=(*ddl, *trigger_statements(layer)),
+        statements=(
+            (
+                "INSERT INTO quartier.layers (id, declaration, config_hash)"
+                " VALUES (:id, CAST(:declaration AS jsonb), :hash)",
+                {"id": layer.id, "declaration": _dump(layer), "hash": config_hash(layer)},
+            ),
+            ("INSERT INTO quartier.layer_state (layer_id) VALUES (:id)", {"id": layer.id}),
+        ),
+    )
+
+
+def index_statements(layer: Layer, table: str) -> list[str]:
+    """DDL of the indexes beside the keys; names are left to PostgreSQL."""
+    if not layer.has_geometry:
+        return []
+    return [f"CREATE INDEX ON {CITY}.{ident(table)} USING gist (tile_geom)"]
+
+
+def _amend(old: Layer, new: Layer, connection: sa.Connection) -> list[Step]:
+    if old == new:
+        return []
+    if old.geometry != new.geometry:
+        raise ChangeRefused(
+            f"layer {new.id}: geometry is {old.geometry}, declared {new.geometry};"
+            " declare a new layer instead, or quartier purge this one"
+        )
+    there = _columns_there(connection, new.id)
+    added = [column for column in new.columns if column.name not in there]
+    for column in new.columns:
+        _refuse_other_type(new.id, column, there)
+    says = f"change layer {new.id}: {', '.join(_differences(old, new))}"
+    ddl = [
+        f"ALTER TABLE {schema}.{ident(new.id)} ADD COLUMN {ident(column.name)} {_type(column)}"
+        for column in added
+        for schema in (CITY, HISTORY)
+    ]
+    if [c.name for c in old.columns] != [c.name for c in new.columns]:
+        ddl += trigger_statements(new)
+    update = (
+        "UPDATE quartier.layers SET declaration = CAST(:declaration AS jsonb),"
+        " config_hash = :hash WHERE id = :id"
+    )
+    values = {"id": new.id, "declaration": _dump(new), "hash": config_hash(new)}
+    return [Step(says=says, ddl=tuple(ddl), statements=((update, values),))]
+
+
+def _columns_there(connection: sa.Connection, layer_id: str) -> dict[str, str]:
+    rows = connection.execute(
+        sa.text(
+            "SELECT attname AS name, format_type(atttypid, atttypmod) AS kind FROM pg_attribute"
+            " WHERE attrelid = CAST(:table AS regclass) AND attnum > 0 AND NOT attisdropped"
+        ),
+        {"table": f"{CITY}.{ident(layer_id)}"},
+    )
+    return {row.name: row.kind for row in rows}
+
+
+def _type(column: Column) -> str:
+    return str(sql_type(column.type).compile(dialect=POSTGRES)).lower()
+
+
+def _refuse_other_type(layer_id: str, column: Column, there: dict[str, str]) -> None:
+    aliases = {"double precision": "double precision", "time": "time without time zone"}
+    wanted = _type(column)
+    wanted = aliases.get(wanted.removesuffix(" without time zone"), wanted)
+    if column.name in there and there[column.name] != wanted:
+        raise ChangeRefused(
+            f"layer {layer_id}: column {column.name} is {there[column.name]}, declared"
+            f" {column.type}; its values would have to be read anew: declare it under a new name"
+        )
+
+
+def _differences(old: Layer, new: Layer) -> list[str]:
+    before, after = old.model_dump(by_alias=True), new.model_dump(by_alias=True)
+    return [name for name in after if before[name] != after[name]]
+
+
+def _withdraw(layer_id: str) -> Step:
+    return Step(
+        says=f"withdraw layer {layer_id} (no longer declared; its data stays)",
+        ddl=(f"REVOKE SELECT ON {CITY}.{ident(layer_id)} FROM {READERS}",),
+        statements=(
+            ("UPDATE quartier.layers SET withdrawn = true WHERE id = :id", {"id": layer_id}),
+        ),
+    )
+
+
+def _restore(layer_id: str) -> Step:
+    return Step(
+        says=f"publish layer {layer_id} again",
+        ddl=(f"GRANT SELECT ON {CITY}.{ident(layer_id)} TO {READERS}",),
+        statements=(
+            ("UPDATE quartier.layers SET withdrawn = false WHERE id = :id", {"id": layer_id}),
+        ),
+    )
+
+
+def _plan_maps(connection: sa.Connection, declared: dict[str, Map]) -> list[Step]:
+    rows = connection.execute(
+        sa.text("SELECT id, declaration FROM quartier.maps WHERE NOT withdrawn")
+    )
+    known = {row.id: Map.model_validate(row.declaration) for row in rows}
+    upsert = (
+        "INSERT INTO quartier.maps (id, declaration) VALUES (:id, CAST(:declaration AS jsonb))"
+        " ON CONFLICT (id) DO UPDATE SET declaration = excluded.declaration, withdrawn = false"
+    )
+    steps = [
+        Step(
+            says=f"{'change' if map_.id in known else 'create'} map {map_.id}",
+            statements=((upsert, {"id": map_.id, "declaration": _dump(map_)}),),
+        )
+        for map_ in declared.values()
+        if known.get(map_.id) != map_
+    ]
+    hide = "UPDATE quartier.maps SET withdrawn = true WHERE id = :id"
+    return steps + [
+        Step(says=f"withdraw map {map_id}", statements=((hide, {"id": map_id}),))
+        for map_id in known
+        if map_id not in declared
+    ]

@@ -1,0 +1,161 @@
+"""Read the catalogue's YAML; every problem names the file, the line and the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from layers.errors import CatalogueError
+from layers.model import Layer, Map
+
+M = TypeVar("M", Layer, Map)
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueFiles:
+    """All that a catalogue directory declares. `paths` tells where each layer was declared,
+    because the files of a source are relative to it.
+    """
+
+    layers: dict[str, Layer]
+    maps: dict[str, Map]
+    paths: dict[str, Path]
+
+
+def read_catalogue(directory: Path) -> CatalogueFiles:
+    """Read `layers/*.yaml` and `maps/*.yaml`; raises CatalogueError with every problem found."""
+    if not directory.is_dir():
+        raise CatalogueError([f"{directory}: no such directory; set QUARTIER_CATALOGUE to one"])
+    problems: list[str] = []
+    layer_files = sorted((directory / "layers").glob("*.y*ml"))
+    layers = _read_all(layer_files, Layer, problems)
+    maps = _read_all(sorted((directory / "maps").glob("*.y*ml")), Map, problems)
+    problems += _disagreements(directory, layers, maps)
+    if problems:
+        raise CatalogueError(problems)
+    return CatalogueFiles(layers, maps, {path.stem: path for path in layer_files})
+
+
+def _read_all(paths: Sequence[Path], kind: type[M], problems: list[str]) -> dict[str, M]:
+    found: dict[str, M] = {}
+    for path in paths:
+        try:
+            declared = read_declaration(path, kind)
+        except CatalogueError as exc:
+            problems += exc.problems
+        else:
+            found[declared.id] = declared
+    return found
+
+
+def read_declaration(path: Path, kind: type[M]) -> M:
+    """Read one file; its name must be its id."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except UnicodeDecodeError as exc:
+        raise CatalogueError([f"{path}: not UTF-8 text; save it as UTF-8"]) from exc
+    except yaml.YAMLError as exc:
+        raise CatalogueError([_yaml_problem(path, exc)]) from exc
+    if not isinstance(content, dict) or node is None:
+        raise CatalogueError([f"{path}:1: expected `id: {path.stem}` and other fields"])
+    try:
+        declared = kind.model_validate(content)
+    except ValidationError as exc:
+        raise CatalogueError(
+            [_describe(path, node, kind, error) for error in exc.errors()]
+        ) from exc
+    if declared.id != path.stem:
+        line = _line_of(node, ("id",))
+        raise CatalogueError(
+            [f"{path}:{line}: id is {declared.id!r}; name the file {declared.id}.yaml"]
+        )
+    return declared
+
+
+def _yaml_problem(path: Path, exc: yaml.YAMLError) -> str:
+    mark = getattr(exc, "problem_mark", None)
+    line = mark.line + 1 if mark else 1
+    return f"{path}:{line}: not YAML: {getattr(exc, 'problem', None) or exc}"
+
+
+def _line_of(node: yaml.Node, place: Place) -> int:
+    """The line of the deepest part of `place` that stands in the file, counted from 1."""
+    line = node.start_mark.line
+    for step in place:
+        if isinstance(node, yaml.MappingNode):
+            match = [(k, v) for k, v in node.value if k.value == str(step)]
+            if not match:
+                break
+            line, node = match[0][0].start_mark.line, match[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            node = node.value[step]
+            line = node.start_mark.line
+    return line + 1
+
+
+def _describe(path: Path, node: yaml.Node, kind: type[BaseModel], error: ErrorDetails) -> str:
+    place = tuple(step for step in error["loc"] if step not in ("str", "dict[str,str]"))
+    name = ".".join(str(step) for step in place) or "file"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = _unknown_field(str(place[-1]), kind, place)
+    elif error["type"] == "missing":
+        message = "is missing; add it"
+    elif not isinstance(error["input"], dict | list):
+        message = f"{error['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{path}:{_line_of(node, place)}: {name}: {message}"
+
+
+def _unknown_field(name: str, kind: type[BaseModel], place: Place) -> str:
+    known = _fields_at(kind, place[:-1])
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known fields: {', '.join(sorted(known))}"
+    return f"is not a field; {hint}"
+
+
+def _fields_at(kind: type[BaseModel], place: Place) -> list[str]:
+    for step in place:
+        if isinstance(step, int) or step not in kind.model_fields:
+            continue
+        inner = _model_in(kind.model_fields[step].annotation)
+        kind = inner or kind
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        if found := _model_in(part):
+            return found
+    return None
+
+
+def _disagreements(directory: Path, layers: dict[str, Layer], maps: dict[str, Map]) -> list[str]:
+    problems = []
+    for map_ in maps.values():
+        path = directory / "maps" / f"{map_.id}.yaml"
+        if map_.id in layers:
+            problems.append(
+                f"{path}: id {map_.id!r} is a layer's too; styles need one of them renamed"
+            )
+        for shown in map_.layers:
+            if shown.id not in layers:
+                near = difflib.get_close_matches(shown.id, layers, n=1)
+                hint = (
+                    f"did you mean {near[0]}?" if near else f"layers: {', '.join(sorted(layers))}"
+                )
+                problems.append(f"{path}: layers: no layer {shown.id!r}; {hint}")
+            elif not layers[shown.id].has_geometry:
+                problems.append(f"{path}: layers: {shown.id!r} has no geometry to draw; remove it")
+    return problems

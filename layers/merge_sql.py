@@ -1,0 +1,119 @@
+"""The statements that bring staged rows into a layer's table, as SQL text.
+
+A stage is an unlogged table with `row_number`, `line`, `source_key`, the declared columns and
+`geom`. Each function returns one statement; `layers.write` runs them in one transaction.
+"""
+
+from __future__ import annotations
+
+from layers.model import ColumnType, Layer
+from layers.sql import ident, literal
+from layers.tables import CITY, STAGE
+
+
+def stage_name(run_id: int) -> str:
+    """The unlogged table of a run's rows, quoted."""
+    return f"{STAGE}.{ident(f'run_{run_id}')}"
+
+
+def build_name(run_id: int) -> str:
+    """The table a first load is built in, quoted, before it takes the layer's place."""
+    return f"{STAGE}.{ident(f'build_{run_id}')}"
+
+
+def values_of(layer: Layer, alias: str) -> list[str]:
+    """Expressions of the declared columns and the geometry of a stage row, in table order."""
+    values = [
+        f"{alias}.{ident(c.name)}" + ("::jsonb" if c.type is ColumnType.JSON else "")
+        for c in layer.columns
+    ]
+    return [*values, f"{alias}.geom"] if layer.has_geometry else values
+
+
+def names_of(layer: Layer) -> list[str]:
+    names = [ident(column.name) for column in layer.columns]
+    return [*names, "geom"] if layer.has_geometry else names
+
+
+def number_equal_rows(stage: str) -> str:
+    """Rows of the same content are different features: the second gets `-2`, and so on."""
+    return f"""
+        UPDATE {stage} s SET source_key = s.source_key || '-' || n.ordinal
+        FROM (
+            SELECT ctid AS place,
+                   row_number() OVER (PARTITION BY source_key ORDER BY row_number) AS ordinal
+            FROM {stage}
+            WHERE source_key IN (
+                SELECT source_key FROM {stage} GROUP BY source_key HAVING count(*) > 1)
+        ) n
+        WHERE s.ctid = n.place AND n.ordinal > 1"""
+
+
+def drop_repeated_rows(layer: Layer, stage: str) -> str:
+    """Delete the later of rows that agree in the key and in everything else."""
+    same = " AND ".join(f"s.{n} IS NOT DISTINCT FROM first.{n}" for n in names_of(layer))
+    return f"""
+        DELETE FROM {stage} s USING {stage} first
+        WHERE first.source_key = s.source_key AND first.row_number < s.row_number AND {same}"""
+
+
+def conflicting_keys(stage: str) -> str:
+    """Keys that still stand on several rows, with the lines they stand on."""
+    return f"""
+        SELECT source_key, array_agg(line ORDER BY row_number) AS lines FROM {stage}
+        GROUP BY source_key HAVING count(*) > 1 ORDER BY min(row_number) LIMIT 5"""
+
+
+def insert_built(layer: Layer, stage: str, build: str) -> str:
+    """Fill a new table in spatial order, so that a tile's rows lie side by side on disk."""
+    names = ", ".join(["source_key", *names_of(layer), "since"])
+    values = ", ".join(["s.source_key", *values_of(layer, "s"), ":since"])
+    order = "s.geom, s.row_number" if layer.has_geometry else "s.row_number"
+    return f"INSERT INTO {build} ({names}) SELECT {values} FROM {stage} s ORDER BY {order}"
+
+
+def insert_new(layer: Layer, stage: str) -> str:
+    table = f"{CITY}.{ident(layer.id)}"
+    names = ", ".join(["source_key", *names_of(layer)])
+    values = ", ".join(["s.source_key", *values_of(layer, "s")])
+    order = "s.geom, s.row_number" if layer.has_geometry else "s.row_number"
+    return f"""
+        INSERT INTO {table} ({names})
+        SELECT {values} FROM {stage} s
+        WHERE NOT EXISTS (SELECT FROM {table} c WHERE c.source_key = s.source_key)
+        ORDER BY {order}"""
+
+
+def update_changed(layer: Layer, stage: str) -> str:
+    names, values = names_of(layer), values_of(layer, "s")
+    sets = ", ".join(f"{n} = {v}" for n, v in zip(names, values, strict=True))
+    differs = " OR ".join(f"c.{n} IS DISTINCT FROM {v}" for n, v in zip(names, values, strict=True))
+    return f"""
+        UPDATE {CITY}.{ident(layer.id)} c SET {sets} FROM {stage} s
+        WHERE c.source_key = s.source_key AND ({differs})"""
+
+
+def delete_gone(layer: Layer, stage: str) -> str:
+    """Delete what the source no longer has; a withheld row's old version stays."""
+    return f"""
+        DELETE FROM {CITY}.{ident(layer.id)} c
+        WHERE NOT EXISTS (SELECT FROM {stage} s WHERE s.source_key = c.source_key)
+          AND NOT EXISTS (
+              SELECT FROM quartier.quarantine q
+              WHERE q.run_id = :run AND q.column_name IS NULL AND q.source_key = c.source_key)"""
+
+
+def next_revision() -> str:
+    return """
+        SELECT revision + (last_xid IS DISTINCT FROM pg_current_xact_id())::int
+        FROM quartier.layer_state WHERE layer_id = :layer FOR UPDATE"""
+
+
+def dependents(layer: Layer) -> str:
+    """How many views or foreign keys of others hang on the layer's table."""
+    table = literal(f"{CITY}.{ident(layer.id)}")
+    return f"""
+        SELECT count(*) FROM pg_depend d
+        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = {table}::regclass
+          AND d.deptype = 'n'
+          AND d.classid IN ('pg_rewrite'::regclass, 'pg_constraint'::regclass)"""

@@ -1,0 +1,147 @@
+"""The record of ingest runs. Written on its own connection, so that it outlives a refused run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from layers.errors import ChangeRefused
+from layers.merge_sql import build_name, stage_name
+
+RUN_LOCK = 0x52554E  # "RUN": the first half of the advisory lock of a layer's run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastRun:
+    """What the last run that ended well saw and left."""
+
+    checksum: str
+    config_hash: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """One row of `quartier.quarantine`. Without `column`, the whole row is withheld."""
+
+    file: str
+    line: int
+    row: int
+    column: str | None
+    key: str | None
+    reason: str
+    content: dict[str, object]
+
+
+class RunRecord:
+    """One run of one layer, from its start to its end. The connection must be in autocommit."""
+
+    def __init__(self, connection: sa.Connection, layer_id: str) -> None:
+        self._connection = connection
+        self.layer_id = layer_id
+        self.id = 0
+
+    def start(self, sources: Sequence[dict[str, Any]], tool_version: str) -> None:
+        """Take the layer for this run; raises ChangeRefused where another run has it."""
+        free = self._connection.scalar(
+            sa.text("SELECT pg_try_advisory_lock(:space, hashtext(:layer))"),
+            {"space": RUN_LOCK, "layer": self.layer_id},
+        )
+        if not free:
+            raise ChangeRefused(
+                f"layer {self.layer_id}: another ingest is running; wait for its end"
+            )
+        self._bury_interrupted()
+        self.id = int(
+            self._connection.scalar(
+                sa.text(
+                    "INSERT INTO quartier.runs (layer_id, sources, tool_version)"
+                    " VALUES (:layer, CAST(:sources AS jsonb), :version) RETURNING id"
+                ),
+                {
+                    "layer": self.layer_id,
+                    "sources": json.dumps(list(sources)),
+                    "version": tool_version,
+                },
+            )
+            or 0
+        )
+
+    def _bury_interrupted(self) -> None:
+        """We hold the layer, so a run still marked running was killed: end it, clear its stage."""
+        killed = self._connection.scalars(
+            sa.text(
+                "UPDATE quartier.runs SET state = 'refused', finished_at = clock_timestamp(),"
+                " message = 'interrupted before it could publish; the old revision stayed'"
+                " WHERE layer_id = :layer AND state = 'running' RETURNING id"
+            ),
+            {"layer": self.layer_id},
+        ).all()
+        for run_id in killed:
+            for table in (stage_name(run_id), build_name(run_id)):
+                self._connection.execute(sa.text(f"DROP TABLE IF EXISTS {table}"))
+
+    def last(self) -> LastRun | None:
+        row = self._connection.execute(
+            sa.text(
+                "SELECT checksum, config_hash, revision FROM quartier.runs WHERE layer_id = :layer"
+                " AND state IN ('published', 'unchanged') ORDER BY id DESC LIMIT 1"
+            ),
+            {"layer": self.layer_id},
+        ).first()
+        return LastRun(**row._mapping) if row else None
+
+    def revision(self) -> int:
+        """The layer's revision now."""
+        found = self._connection.scalar(
+            sa.text("SELECT revision FROM quartier.layer_state WHERE layer_id = :layer"),
+            {"layer": self.layer_id},
+        )
+        if found is None:
+            raise ChangeRefused(f"layer {self.layer_id!r} is not declared; run quartier apply")
+        return int(found)
+
+    def quarantine(self, rows: Sequence[Withheld]) -> None:
+        if not rows:
+            return
+        self._connection.execute(
+            sa.text(
+                "INSERT INTO quartier.quarantine (run_id, layer_id, file, line, row_number,"
+                " column_name, source_key, reason, content) VALUES (:run, :layer, :file, :line,"
+                " :row, :column, :key, :reason, CAST(:content AS jsonb))"
+            ),
+            [
+                {
+                    "run": self.id, "layer": self.layer_id, "file": r.file, "line": r.line,
+                    "row": r.row, "column": r.column, "key": r.key, "reason": r.reason,
+                    "content": json.dumps(r.content, default=str).replace("\\u0000", ""),
+                }
+                for r in rows
+            ],
+        )  # fmt: skip
+
+    def finish(self, state: str, **values: Any) -> None:
+        """End the run: `state` is published, unchanged or refused."""
+        jsonb = {"counts", "facts"}
+        sets = ", ".join(
+            f"{name} = CAST(:{name} AS jsonb)" if name in jsonb else f"{name} = :{name}"
+            for name in values
+        )
+        encoded = {n: json.dumps(v) if n in jsonb else v for n, v in values.items()}
+        self._connection.execute(
+            sa.text(
+                "UPDATE quartier.runs SET state = :state, finished_at = clock_timestamp()"
+                f"{', ' + sets if sets else ''} WHERE id = :run"
+            ),
+            {"state": state, "run": self.id, **encoded},
+        )
+
+    def release(self) -> None:
+        self._connection.execute(
+            sa.text("SELECT pg_advisory_unlock(:space, hashtext(:layer))"),
+            {"space": RUN_LOCK, "layer": self.layer_id},
+        )

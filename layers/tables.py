@@ -1,0 +1,135 @@
+"""Layer tables as SQLAlchemy knows them, made from the declaration.
+
+One table for each layer in each of the schemas: `city` (published rows), `city_history`
+(rows as they were) and, for layers whose policy hides something, `city_raw` (exact rows).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from geoalchemy2 import Geometry
+from sqlalchemy.dialects import postgresql as pg
+
+from layers.model import ColumnType, GeometryType, Layer
+from layers.sql import literal
+
+CITY, HISTORY, RAW, STAGE = "city", "city_history", "city_raw", "city_stage"
+MAX_FID = (1 << 53) - 1  # the largest integer that JavaScript and MVT readers keep exact
+
+SQL_TYPES: dict[ColumnType, type[sa.types.TypeEngine[Any]]] = {
+    ColumnType.TEXT: sa.Text,
+    ColumnType.INTEGER: sa.BigInteger,
+    ColumnType.NUMBER: sa.Double,
+    ColumnType.BOOLEAN: sa.Boolean,
+    ColumnType.DATE: sa.Date,
+    ColumnType.DATETIME: pg.TIMESTAMP,
+    ColumnType.TIME: sa.Time,
+    ColumnType.JSON: pg.JSONB,
+}
+
+GEOMETRY_CHECKS: dict[GeometryType, str] = {
+    GeometryType.LINE: "GeometryType(geom) IN ('LINESTRING', 'MULTILINESTRING')",
+    GeometryType.POLYGON: "GeometryType(geom) IN ('POLYGON', 'MULTIPOLYGON')",
+}
+
+
+def sql_type(kind: ColumnType) -> sa.types.TypeEngine[Any]:
+    """The PostgreSQL type of a declared column; an instant is stored with its zone."""
+    if kind is ColumnType.DATETIME:
+        return pg.TIMESTAMP(timezone=True)
+    return SQL_TYPES[kind]()
+
+
+def data_columns(layer: Layer) -> list[sa.Column[Any]]:
+    """The declared columns; `required` is a rule of ingest and no constraint of the table."""
+    return [sa.Column(column.name, sql_type(column.type)) for column in layer.columns]
+
+
+def _geometry(kind: str, srid: int, *constraints: Any, name: str = "geom") -> sa.Column[Any]:
+    return sa.Column(name, Geometry(kind, srid=srid, spatial_index=False), *constraints)
+
+
+def _place_columns(layer: Layer) -> list[sa.Column[Any]]:
+    if not layer.has_geometry:
+        return []
+    point = layer.geometry is GeometryType.POINT
+    derived = sa.Computed("quartier.to_tile_geom(geom)", persisted=True)
+    columns = [
+        _geometry("POINT" if point else "GEOMETRY", 4326),
+        _geometry("GEOMETRY", 3857, derived, name="tile_geom"),
+    ]
+    if point:
+        cell = sa.Computed("quartier.cell(geom)", persisted=True)
+        columns.append(sa.Column("cell", sa.BigInteger, cell))
+    return columns
+
+
+def _place_checks(layer: Layer) -> list[sa.CheckConstraint]:
+    if not layer.has_geometry:
+        return []
+    checks = [
+        sa.CheckConstraint(
+            "ST_XMin(geom) >= -180 AND ST_XMax(geom) <= 180",
+            name="longitude lies within -180 and 180",
+        ),
+        sa.CheckConstraint(
+            "ST_YMin(geom) >= -90 AND ST_YMax(geom) <= 90", name="latitude lies within -90 and 90"
+        ),
+        sa.CheckConstraint("NOT ST_IsEmpty(geom)", name="geom is a place or null, never empty"),
+    ]
+    if layer.geometry in GEOMETRY_CHECKS:
+        kind = f"geom is a {layer.geometry}, in one part or several"
+        checks.append(sa.CheckConstraint(GEOMETRY_CHECKS[layer.geometry], name=kind))
+    return checks
+
+
+def layer_table(layer: Layer, schema: str = CITY, name: str | None = None) -> sa.Table:
+    """The table of a layer's rows: `fid`, `source_key`, the declared columns, `geom`,
+    `tile_geom` and `cell` where they apply, and `since`, the revision that wrote the row.
+    """
+    since = sa.text(f"current_setting({literal('quartier.since_' + layer.id)})::bigint")
+    return sa.Table(
+        name or layer.id,
+        sa.MetaData(),
+        sa.Column(
+            "fid", sa.BigInteger, sa.Identity(always=True, maxvalue=MAX_FID), primary_key=True
+        ),
+        sa.Column(
+            "source_key",
+            sa.Text,
+            nullable=False,
+            unique=True,
+            server_default=sa.text("'sql:' || gen_random_uuid()"),
+        ),
+        *data_columns(layer),
+        *_place_columns(layer),
+        sa.Column("since", sa.BigInteger, nullable=False, server_default=since),
+        *_place_checks(layer),
+        schema=schema,
+    )
+
+
+def history_table(layer: Layer) -> sa.Table:
+    """Rows as they were from revision `valid_from` until, not including, `valid_to`."""
+    place = [_geometry("GEOMETRY", 4326)] if layer.has_geometry else []
+    return sa.Table(
+        layer.id,
+        sa.MetaData(),
+        sa.Column("fid", sa.BigInteger, nullable=False),
+        sa.Column("source_key", sa.Text, nullable=False),
+        *data_columns(layer),
+        *place,
+        sa.Column("valid_from", sa.BigInteger, nullable=False),
+        sa.Column("valid_to", sa.BigInteger, nullable=False),
+        sa.CheckConstraint("valid_from < valid_to", name="a row was valid for some revision"),
+        sa.Index(None, "fid", "valid_to"),
+        schema=HISTORY,
+    )
+
+
+def content_names(layer: Layer) -> list[str]:
+    """The columns that make up a row's content: a change of any of them is a change."""
+    place = ["geom"] if layer.has_geometry else []
+    return ["source_key", *(column.name for column in layer.columns), *place]

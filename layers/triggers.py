@@ -1,0 +1,172 @@
+"""The statement-level triggers of one layer, as SQL text.
+
+They keep four promises for any SQL client: one revision a transaction, old rows in
+`city_history`, old and new places in `quartier.changes`, one NOTIFY a commit. What is common
+to all layers stands in the migrations; what needs a layer's columns is generated here, so that
+PostgreSQL plans it once.
+"""
+
+from __future__ import annotations
+
+from layers.model import GeometryType, Layer
+from layers.sql import ident, literal
+from layers.tables import CITY, HISTORY, content_names
+
+LOG_BOUND = 65_536  # cells a layer's log holds before older ones are merged
+EVENTS = ("inserted", "updated", "deleted", "truncated")
+ROW_BOUND = 100_000  # rows a statement changes before every tile counts as touched
+
+
+def trigger_statements(layer: Layer) -> list[str]:
+    """DDL that makes or replaces the functions and triggers of a layer's table.
+
+    `@postgis@` in it stands for the schema PostGIS is installed in.
+    """
+    functions = [
+        _function(layer, "inserted", _inserted(layer)),
+        _function(layer, "updated", _updated(layer)),
+        _function(layer, "deleted", _deleted(layer)),
+        _function(layer, "truncated", _truncated(layer)),
+    ]
+    return functions + attach_statements(layer, layer.id)
+
+
+def attach_statements(layer: Layer, table: str) -> list[str]:
+    """DDL that puts the layer's triggers on `city.table`."""
+    name, key = f"{CITY}.{ident(table)}", literal(layer.id)
+    new, old = "NEW TABLE AS new_rows", "OLD TABLE AS old_rows"
+    changed = " OR ".join(
+        f"NEW.{ident(c)} IS DISTINCT FROM OLD.{ident(c)}"
+        for c in ["fid", *content_names(layer), "since"]
+    )
+    stamp = f"current_setting({literal('quartier.since_' + layer.id)})::bigint"
+    each_statement = "FOR EACH STATEMENT EXECUTE FUNCTION"
+    call = {event: f"{each_statement} {_name(layer, event)}()" for event in EVENTS}
+    return [
+        _trigger("a_lock", "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE", name,
+                 f"{each_statement} quartier.lock_layer({key})"),
+        _trigger("b_truncate", "BEFORE TRUNCATE", name, call["truncated"]),
+        _trigger("stamp_insert", "BEFORE INSERT", name,
+                 f"FOR EACH ROW WHEN (NEW.since IS DISTINCT FROM {stamp})"
+                 f" EXECUTE FUNCTION quartier.stamp_since({key})"),
+        _trigger("stamp_update", "BEFORE UPDATE", name,
+                 f"FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION quartier.stamp_since({key})"),
+        _trigger("inserted", "AFTER INSERT", name, f"REFERENCING {new} {call['inserted']}"),
+        _trigger("updated", "AFTER UPDATE", name, f"REFERENCING {old} {new} {call['updated']}"),
+        _trigger("deleted", "AFTER DELETE", name, f"REFERENCING {old} {call['deleted']}"),
+    ]  # fmt: skip
+
+
+def drop_statements(layer_id: str) -> list[str]:
+    """DDL that removes the functions, once no table calls them."""
+    events = ("inserted", "updated", "deleted", "truncated")
+    return [
+        f"DROP FUNCTION IF EXISTS quartier.{ident(f'{layer_id}__{e}')}() CASCADE" for e in events
+    ]
+
+
+def _name(layer: Layer, event: str) -> str:
+    return f"quartier.{ident(f'{layer.id}__{event}')}"
+
+
+def _trigger(name: str, when: str, table: str, rest: str) -> str:
+    return f"CREATE OR REPLACE TRIGGER {ident('quartier_' + name)} {when} ON {table}\n    {rest}"
+
+
+def _function(layer: Layer, event: str, body: str) -> str:
+    return f"""
+CREATE OR REPLACE FUNCTION {_name(layer, event)}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp AS $body$
+DECLARE
+    touched bigint;
+    cells bigint := 0;
+    current bigint;
+BEGIN{body}
+    RETURN NULL;
+END $body$"""
+
+
+def _places(layer: Layer, rows: str, condition: str = "true") -> str | None:
+    """A SELECT of the cells (z, cell) that `rows` lie in, or None for a layer without places."""
+    if layer.geometry is GeometryType.POINT:
+        return f"SELECT 20 AS z, r.cell FROM {rows} WHERE r.cell IS NOT NULL AND {condition}"
+    if layer.has_geometry:
+        return (
+            f"SELECT c.z, c.cell FROM {rows}, LATERAL quartier.cells_of(r.tile_geom) c"
+            f" WHERE {condition}"
+        )
+    return None
+
+
+def _log(layer: Layer, *places: str | None) -> str:
+    """Write the cells to the log, or, for a great many rows, call everything touched."""
+    key = literal(layer.id)
+    wanted = [place for place in places if place]
+    if not wanted:
+        return ""
+    union = "\n            UNION\n            ".join(wanted)
+    return f"""
+    IF touched > {ROW_BOUND} THEN
+        PERFORM quartier.touch_everything({key}, current);
+        RETURN NULL;
+    END IF;
+    INSERT INTO quartier.changes AS l (layer_id, z, cell, revision)
+        SELECT {key}, p.z, p.cell, current FROM (
+            {union}
+        ) p GROUP BY p.z, p.cell
+        ON CONFLICT (layer_id, z, cell) DO UPDATE SET revision = excluded.revision
+        WHERE l.revision < excluded.revision;
+    GET DIAGNOSTICS cells = ROW_COUNT;
+    PERFORM quartier.log_cells({key}, current, cells, {LOG_BOUND});"""
+
+
+def _keep(layer: Layer, rows: str) -> str:
+    """Move rows of earlier revisions to history. A row born in this revision was never seen."""
+    names = ["fid", *content_names(layer)]
+    columns, values = ", ".join(map(ident, names)), ", ".join(f"r.{ident(n)}" for n in names)
+    return f"""
+    INSERT INTO {HISTORY}.{ident(layer.id)} ({columns}, valid_from, valid_to)
+        SELECT {values}, r.since, current FROM {rows} WHERE r.since < current;"""
+
+
+def _count(rows: str, layer: Layer, counted: str) -> str:
+    return f"""
+    SELECT count(*) INTO touched FROM {rows};
+    IF touched = 0 THEN
+        RETURN NULL;
+    END IF;
+    current := quartier.allocate_revision({literal(layer.id)}, {counted});"""
+
+
+def _inserted(layer: Layer) -> str:
+    return _count("new_rows", layer, "touched, 0, 0") + _log(layer, _places(layer, "new_rows r"))
+
+
+def _updated(layer: Layer) -> str:
+    """Only rows that `quartier_stamp_update` stamped have changed."""
+    since = f"current_setting({literal('quartier.since_' + layer.id)})::bigint"
+    changed_old = f"old_rows r JOIN new_rows n ON n.fid = r.fid AND n.since = {since}"
+    changed_new = f"(SELECT * FROM new_rows WHERE since = {since}) r"
+    moved = "r.tile_geom IS DISTINCT FROM n.tile_geom"
+    return (
+        _count(changed_new, layer, "0, touched, 0")
+        + _keep(layer, changed_old)
+        + _log(layer, _places(layer, changed_new), _places(layer, changed_old, moved))
+    )
+
+
+def _deleted(layer: Layer) -> str:
+    return (
+        _count("old_rows", layer, "0, 0, touched")
+        + _keep(layer, "old_rows r")
+        + _log(layer, _places(layer, "old_rows r"))
+    )
+
+
+def _truncated(layer: Layer) -> str:
+    table = f"{CITY}.{ident(layer.id)}"
+    return (
+        _count(table, layer, "0, 0, touched")
+        + _keep(layer, f"{table} r")
+        + f"\n    PERFORM quartier.touch_everything({literal(layer.id)}, current);"
+    )

@@ -1,0 +1,268 @@
+"""Stage rows, then merge and publish them in one transaction.
+
+Killed at any instant, the old revision stays: the stage is a table nobody reads, and the merge
+is one transaction. A first load builds a new table, with its indexes, and puts it in the
+layer's place; every other load inserts, updates and deletes by key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.schema import CreateTable
+
+from layers import merge_sql as merge
+from layers.apply import READERS, index_statements
+from layers.engine import postgis_schema, run_ddl
+from layers.errors import ChangeRefused, StoreUnavailable
+from layers.model import ColumnType, Layer
+from layers.sql import ident, literal
+from layers.tables import CITY, layer_table, sql_type
+from layers.triggers import attach_statements
+
+RETRIES = 5
+RETRIED = {"40P01", "40001"}  # deadlock_detected, serialization_failure
+T = TypeVar("T")
+
+
+class ArrowConnection(Protocol):
+    """What ADBC's DBAPI connection can do for us."""
+
+    def cursor(self) -> Any: ...
+    def commit(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """What a merge did. `revision` is the layer's after it."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    duplicates: int = 0
+    revision: int
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.inserted or self.updated or self.deleted)
+
+
+class Stage:
+    """The rows of one run, waiting in `city_stage`."""
+
+    def __init__(self, arrow: ArrowConnection, layer: Layer, run_id: int) -> None:
+        self._arrow = arrow
+        self._table = f"run_{run_id}"
+        self._cursor = arrow.cursor()
+        self._cursor.execute(_stage_ddl(layer, run_id))
+        arrow.commit()
+
+    def append(self, rows: Any) -> None:
+        """Add a pyarrow RecordBatch: `row_number`, `line`, `source_key`, the columns, `geom`."""
+        self._cursor.adbc_ingest(self._table, rows, mode="append", db_schema_name="city_stage")
+
+    def close(self) -> None:
+        self._arrow.commit()
+        self._cursor.close()
+
+
+def _stage_ddl(layer: Layer, run_id: int) -> str:
+    columns = ["row_number bigint", "line bigint", "source_key text"]
+    for column in layer.columns:
+        kind = "text" if column.type is ColumnType.JSON else str(sql_type(column.type))
+        kind = "timestamptz" if column.type is ColumnType.DATETIME else kind
+        columns.append(f"{ident(column.name)} {kind}")
+    if layer.has_geometry:
+        columns.append("geom geometry(Geometry, 4326)")
+    return f"CREATE UNLOGGED TABLE {merge.stage_name(run_id)} ({', '.join(columns)})"
+
+
+@contextmanager
+def stage(arrow: ArrowConnection, layer: Layer, run_id: int) -> Iterator[Stage]:
+    """A stage that is ready to be published when the block ends."""
+    staged = Stage(arrow, layer, run_id)
+    yield staged
+    staged.close()
+
+
+def drop_stage(connection: sa.Connection, run_id: int) -> None:
+    connection.execute(sa.text(f"DROP TABLE IF EXISTS {merge.stage_name(run_id)}"))
+
+
+def publish(engine: sa.Engine, layer: Layer, run_id: int, *, may_delete: bool) -> Merged:
+    """Merge the stage of a run into the layer; all of it or, on any error, nothing.
+
+    `may_delete` says that the source was read whole, so that what it lacks is gone. Raises
+    ChangeRefused when a declared key stands on rows that differ.
+    """
+
+    def work(connection: sa.Connection) -> Merged:
+        connection.execute(sa.text("SET LOCAL work_mem = '256MB'"))
+        connection.execute(sa.text("SET LOCAL maintenance_work_mem = '512MB'"))
+        connection.execute(
+            sa.text("SELECT set_config('quartier.run', :run, true)"), {"run": str(run_id)}
+        )
+        duplicates = _settle_keys(connection, layer, merge.stage_name(run_id))
+        _lock(connection, layer)
+        if _is_empty(connection, layer) and not connection.scalar(sa.text(merge.dependents(layer))):
+            return _build(connection, layer, run_id, duplicates)
+        return _merge(connection, layer, run_id, duplicates, may_delete)
+
+    return _retrying(engine, work)
+
+
+def _retrying(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+    for attempt in range(RETRIES):
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        except OperationalError as exc:
+            state = getattr(exc.orig, "sqlstate", None)
+            if state not in RETRIED or attempt == RETRIES - 1:
+                raise
+            time.sleep(0.1 * 2**attempt)
+    raise StoreUnavailable("the transaction could not be finished")
+
+
+def _settle_keys(connection: sa.Connection, layer: Layer, stage_table: str) -> int:
+    """Make every `source_key` of the stage unique; returns how many repeated rows were left out."""
+    connection.execute(sa.text(f"ANALYZE {stage_table}"))
+    if not layer.key:
+        connection.execute(sa.text(merge.number_equal_rows(stage_table)))
+        return 0
+    conflicts = connection.execute(sa.text(merge.conflicting_keys(stage_table))).all()
+    if not conflicts:
+        return 0
+    dropped = connection.execute(sa.text(merge.drop_repeated_rows(layer, stage_table))).rowcount
+    conflicts = connection.execute(sa.text(merge.conflicting_keys(stage_table))).all()
+    if conflicts:
+        said = "; ".join(f"{key!r} on lines {_listed(lines)}" for key, lines in conflicts)
+        raise ChangeRefused(
+            f"layer {layer.id}: key {'+'.join(layer.key)} stands on rows that differ: {said}."
+            " Correct the rows, or declare a key that names one row"
+        )
+    return dropped
+
+
+def _listed(lines: list[int]) -> str:
+    shown = ", ".join(str(line) for line in lines[:4])
+    return shown if len(lines) <= 4 else f"{shown} and {len(lines) - 4} more"
+
+
+def _lock(connection: sa.Connection, layer: Layer) -> None:
+    """Table before state row, as every writer does; readers go on."""
+    table = f"{CITY}.{ident(layer.id)}"
+    connection.execute(sa.text(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"))
+    connection.execute(sa.text(merge.next_revision()), {"layer": layer.id})
+
+
+def _is_empty(connection: sa.Connection, layer: Layer) -> bool:
+    found = sa.text(f"SELECT EXISTS (SELECT FROM {CITY}.{ident(layer.id)})")
+    return not connection.scalar(found)
+
+
+def _revision(connection: sa.Connection, layer: Layer) -> int:
+    found = sa.text("SELECT revision FROM quartier.layer_state WHERE layer_id = :layer")
+    return int(connection.scalar(found, {"layer": layer.id}) or 0)
+
+
+def _merge(
+    connection: sa.Connection, layer: Layer, run_id: int, duplicates: int, may_delete: bool
+) -> Merged:
+    stage_table = merge.stage_name(run_id)
+    staged = int(connection.scalar(sa.text(f"SELECT count(*) FROM {stage_table}")) or 0)
+    updated = connection.execute(sa.text(merge.update_changed(layer, stage_table))).rowcount
+    deleted = 0
+    if may_delete:
+        gone = sa.text(merge.delete_gone(layer, stage_table))
+        deleted = connection.execute(gone, {"run": run_id}).rowcount
+    inserted = connection.execute(sa.text(merge.insert_new(layer, stage_table))).rowcount
+    if inserted + updated + deleted > 1000:
+        connection.execute(sa.text(f"ANALYZE {CITY}.{ident(layer.id)}"))
+    return Merged(
+        inserted=inserted,
+        updated=updated,
+        unchanged=staged - inserted - updated,
+        deleted=deleted,
+        duplicates=duplicates,
+        revision=_revision(connection, layer),
+    )
+
+
+def _build(connection: sa.Connection, layer: Layer, run_id: int, duplicates: int) -> Merged:
+    """Load an empty layer: a new table, filled in spatial order, takes the old one's place."""
+    since = connection.scalar(sa.text(merge.next_revision()), {"layer": layer.id})
+    build = merge.build_name(run_id)
+    table = layer_table(layer, schema="city_stage", name=f"build_{run_id}")
+    connection.execute(CreateTable(table))
+    _continue_fids(connection, layer, build)
+    _drop_keys(connection, run_id)
+    filled = sa.text(merge.insert_built(layer, merge.stage_name(run_id), build))
+    inserted = connection.execute(filled, {"since": since}).rowcount
+    if inserted:
+        _swap(connection, layer, run_id)
+        connection.execute(
+            sa.text("SELECT quartier.allocate_revision(:layer, :rows, 0, 0)"),
+            {"layer": layer.id, "rows": inserted},
+        )
+        connection.execute(
+            sa.text("SELECT quartier.touch_everything(:layer, :revision)"),
+            {"layer": layer.id, "revision": since},
+        )
+    else:
+        connection.execute(sa.text(f"DROP TABLE {build}"))
+    return Merged(inserted=inserted, duplicates=duplicates, revision=_revision(connection, layer))
+
+
+def _continue_fids(connection: sa.Connection, layer: Layer, build: str) -> None:
+    """A fid is never given twice, so the new table counts on from the old one."""
+    old = literal(f"{CITY}.{ident(layer.id)}")
+    connection.execute(
+        sa.text(
+            f"SELECT setval(pg_get_serial_sequence({literal(build)}, 'fid'), s.last, s.called)"
+            f" FROM (SELECT coalesce(pg_sequence_last_value("
+            f"pg_get_serial_sequence({old}, 'fid')::regclass), 1) AS last,"
+            f" pg_sequence_last_value("
+            f"pg_get_serial_sequence({old}, 'fid')::regclass) IS NOT NULL AS called) s"
+        )
+    )
+
+
+def _drop_keys(connection: sa.Connection, run_id: int) -> None:
+    """Indexes are built once the rows are in: several times faster than row by row."""
+    name = f"build_{run_id}"
+    for constraint in (f"{name}_pkey", f"{name}_source_key_key"):
+        connection.execute(
+            sa.text(f"ALTER TABLE {merge.build_name(run_id)} DROP CONSTRAINT {ident(constraint)}")
+        )
+
+
+def _swap(connection: sa.Connection, layer: Layer, run_id: int) -> None:
+    build, table = merge.build_name(run_id), f"{CITY}.{ident(layer.id)}"
+    old, moved = f"{layer.id}", f"{CITY}.{ident(f'build_{run_id}')}"
+    ddl = [f"ALTER TABLE {build} SET SCHEMA {CITY}"]
+    ddl += index_statements(layer, f"build_{run_id}")
+    ddl += [
+        f"CREATE UNIQUE INDEX {ident(f'build_{run_id}_fid')} ON {moved} (fid)",
+        f"CREATE UNIQUE INDEX {ident(f'build_{run_id}_key')} ON {moved} (source_key)",
+        f"ANALYZE {moved}",
+        f"SET LOCAL lock_timeout = '30s'; DROP TABLE {table}",
+        f"ALTER TABLE {moved} RENAME TO {ident(old)}",
+        f"ALTER TABLE {table} ADD CONSTRAINT {ident(f'{old}_pkey')}"
+        f" PRIMARY KEY USING INDEX {ident(f'build_{run_id}_fid')}",
+        f"ALTER TABLE {table} ADD CONSTRAINT {ident(f'{old}_source_key_key')}"
+        f" UNIQUE USING INDEX {ident(f'build_{run_id}_key')}",
+        f"GRANT SELECT ON {table} TO {READERS}",
+        *attach_statements(layer, layer.id),
+    ]
+    schema = postgis_schema(connection)
+    for statement in ddl:
+        run_ddl(connection, statement.replace("@postgis@", schema))

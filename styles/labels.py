@@ -1,0 +1,87 @@
+"""The words on a map: whose, in which letters, from which zoom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from layers.model import GeometryType
+from styles.colours import GROUND
+from styles.draw import Band, Pen, Placed
+from styles.expressions import text
+
+REGULAR = ["Source Sans 3 Regular"]
+ITALIC = ["Source Sans 3 Italic"]
+SEMIBOLD = ["Source Sans 3 Semibold"]
+FONTS = (*REGULAR, *ITALIC, *SEMIBOLD)
+
+POINT_LABEL_ZOOM = 14  # below it names would cover the marks they belong to
+STREET_LABEL_ZOOM = 14
+
+
+def label(with_: Pen) -> list[Placed]:
+    """The labels of a layer that names a column for them; none for any other."""
+    if with_.layer.style.label is None:
+        return []
+    if with_.layer.style.role == "data":
+        return [_data_label(with_)]
+    return [_background_label(with_)]
+
+
+def _data_label(with_: Pen) -> Placed:
+    geometry = with_.layer.geometry
+    layout: dict[str, Any] = {"text-font": REGULAR, "text-size": _size(12, 14)}
+    minzoom = 0
+    if geometry is GeometryType.LINE:
+        layout |= _along()
+    elif geometry is not GeometryType.POLYGON:
+        layout |= {
+            "text-variable-anchor": ["top", "bottom", "left", "right"],
+            "text-radial-offset": 0.7,
+            "text-justify": "auto",
+        }
+        minzoom = POINT_LABEL_ZOOM
+    return _place(with_, Band.LABEL, layout, GROUND[with_.theme].ink, minzoom)
+
+
+def _background_label(with_: Pen) -> Placed:
+    role, ground = with_.layer.style.role, GROUND[with_.theme]
+    layout: dict[str, Any] = {"text-font": REGULAR, "text-size": _size(11, 13)}
+    colour, minzoom = ground.second_ink, 0
+    if role == "water":
+        layout["text-font"], colour = ITALIC, ground.water_ink
+    elif role == "boundary":
+        layout |= {
+            "text-font": SEMIBOLD,
+            "text-transform": "uppercase",
+            "text-letter-spacing": 0.08,
+            "text-size": _size(11, 12),
+        }
+    elif role == "street":
+        minzoom = STREET_LABEL_ZOOM
+    if with_.layer.geometry is GeometryType.LINE and role != "boundary":
+        layout |= _along()
+    return _place(with_, Band.BACKGROUND_LABEL, layout, colour, minzoom)
+
+
+def _along() -> dict[str, Any]:
+    return {"symbol-placement": "line", "symbol-spacing": 320, "text-max-angle": 32}
+
+
+def _size(small: float, large: float) -> list[Any]:
+    return ["interpolate", ["linear"], ["zoom"], 12, small, 17, large]
+
+
+def _place(with_: Pen, band: Band, layout: dict[str, Any], colour: str, minzoom: int) -> Placed:
+    column = with_.layer.style.label or ""
+    return with_.place(
+        band,
+        "label",
+        "symbol",
+        minzoom=minzoom,
+        layout={"text-field": text(column), "text-max-width": 8, "text-padding": 4, **layout},
+        paint={
+            "text-color": colour,
+            "text-halo-color": GROUND[with_.theme].land,
+            "text-halo-width": 1.5,
+        },
+    )

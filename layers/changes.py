@@ -1,0 +1,94 @@
+"""A layer's change log in memory: which revision last touched a tile.
+
+The log names cells (tiles of the world at some zoom, as Morton codes); the tiles of every zoom,
+buffer included, follow by arithmetic. Readers keep one `ChangeLog` a layer and feed it from
+`quartier.public_changes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+BUFFER_FRACTION = 64 / 4096  # how far past its edge a tile draws, in tile widths
+TOUCH = 1e-6  # cells; what lies on the buffer's edge is in the tile
+Cells = NDArray[np.int64]
+
+
+def unmorton(codes: Cells) -> tuple[Cells, Cells]:
+    """Columns and rows of Morton codes, x in the even bits."""
+    return _even_bits(codes), _even_bits(codes >> 1)
+
+
+def _even_bits(codes: Cells) -> Cells:
+    bits = codes & 0x5555555555555555
+    for shift, mask in (
+        (1, 0x3333333333333333),
+        (2, 0x0F0F0F0F0F0F0F0F),
+        (4, 0x00FF00FF00FF00FF),
+        (8, 0x0000FFFF0000FFFF),
+        (16, 0x00000000FFFFFFFF),
+    ):
+        bits = (bits | (bits >> shift)) & mask
+    return bits
+
+
+class ChangeLog:
+    """What one layer's log says up to `revision`. Not shared between threads."""
+
+    def __init__(self, *, revision: int = 0, base: int = 0, epoch: int = 0) -> None:
+        self.revision = revision
+        self.base = base
+        self.epoch = epoch
+        self._cells: dict[int, dict[int, int]] = {}
+        self._arrays: dict[int, tuple[Cells, Cells, Cells]] = {}
+        self._known: dict[tuple[int, int, int], int] = {}
+
+    def touch(self, changes: Iterable[tuple[int, int, int]]) -> None:
+        """Add (zoom, cell, revision) rows of the log."""
+        for z, cell, revision in changes:
+            at = self._cells.setdefault(z, {})
+            at[cell] = max(revision, at.get(cell, 0))
+            self._arrays.pop(z, None)
+        self._known.clear()
+
+    def advance(self, revision: int, base: int) -> None:
+        """Say that everything up to `revision` has been added; `base` touched every tile."""
+        self.revision, self.base = revision, base
+        self._known.clear()
+
+    def last_changed(self, z: int, x: int, y: int) -> int:
+        """The last revision that touched the tile or its buffer, at least the base revision."""
+        key = (z, x, y)
+        if (known := self._known.get(key)) is None:
+            if len(self._known) > 200_000:
+                self._known.clear()
+            known = self._known[key] = max(
+                [self.base, *(self._last_at(depth, *key) for depth in self._cells)]
+            )
+        return known
+
+    def _last_at(self, depth: int, z: int, x: int, y: int) -> int:
+        columns, rows, revisions = self._array(depth)
+        scale = 2.0 ** (depth - z)
+        west, east = _reach(x, scale)
+        north, south = _reach(y, scale)
+        inside = (columns >= west) & (columns <= east) & (rows >= north) & (rows <= south)
+        return int(revisions[inside].max(initial=0))
+
+    def _array(self, depth: int) -> tuple[Cells, Cells, Cells]:
+        if depth not in self._arrays:
+            cells = self._cells[depth]
+            codes = np.fromiter(cells.keys(), np.int64, len(cells))
+            revisions = np.fromiter(cells.values(), np.int64, len(cells))
+            self._arrays[depth] = (*unmorton(codes), revisions)
+        return self._arrays[depth]
+
+
+def _reach(index: int, scale: float) -> tuple[int, int]:
+    """First and last cell that a tile's column (or row) and its buffer reach."""
+    first = np.floor((index - BUFFER_FRACTION) * scale - TOUCH)
+    last = np.floor((index + 1 + BUFFER_FRACTION) * scale + TOUCH)
+    return int(first), int(last)

@@ -1,0 +1,202 @@
+"""What a worker knows of the database, kept true by LISTEN and by reading the change log.
+
+The durable log is the truth; a notification only says that there is something to read. After any
+gap the log is read from the last revision known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+import asyncpg
+import structlog
+
+from layers.catalog import Bounds, Catalog, PublishedLayer
+from layers.changes import ChangeLog
+from layers.errors import LayersError, StoreUnavailable
+from layers.model import Layer, Map
+from layers.sql import ident
+from layers.store import CONNECT_TIMEOUT_S, Store, store_errors
+from layers.tables import CITY
+
+CHANNEL = "quartier"
+RECONNECT_S = 0.5
+HEARTBEAT_S = 5.0  # a connection that died silently is noticed within this
+FACTS_PAUSE_S = 2.0  # counts and extents of a busy layer are taken at most this often
+
+STATE = """
+    SELECT id, declaration::text AS declaration, config_hash, revision, base_revision, log_epoch,
+           changed_at
+    FROM quartier.public_layers ORDER BY id"""
+MAPS = "SELECT id, declaration::text AS declaration FROM quartier.public_maps ORDER BY id"
+CHANGES = """
+    SELECT z, cell, revision FROM quartier.public_changes
+    WHERE layer_id = $1 AND revision > $2"""
+
+log = structlog.get_logger()
+
+
+class Feed:
+    """One a worker. `generation` grows whenever anything it knows has changed."""
+
+    def __init__(self, store: Store, url: str) -> None:
+        self._store = store
+        self._url = url
+        self._logs: dict[str, ChangeLog] = {}
+        self._declared: dict[str, tuple[str, Layer]] = {}
+        self._facts: dict[str, tuple[int, Bounds | None, int]] = {}
+        self._state: dict[str, Any] = {}
+        self._reading = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._facts_wanted = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.catalog = Catalog(layers={}, maps={})
+        self.generation = 0
+        self.is_current = False
+
+    async def start(self) -> None:
+        """Read everything once, then follow. A database that is away is waited for."""
+        with contextlib.suppress(LayersError):
+            await self.read()
+            await self._take_facts()
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._measure())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def log_of(self, layer_id: str) -> ChangeLog:
+        """The layer's change log; raises LayerNotFound."""
+        self.catalog.layer(layer_id)
+        return self._logs[layer_id]
+
+    async def catch_up(self, layer_id: str, revision: int) -> None:
+        """Return once the log is known up to `revision`, which some snapshot has seen."""
+        async with self._reading:
+            if self._logs[layer_id].revision < revision:
+                await self._read()
+
+    async def read(self) -> None:
+        """Bring all that is known up to one snapshot of the database."""
+        async with self._reading:
+            await self._read()
+
+    async def _read(self) -> None:
+        async with self._store.connection() as connection:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                layers = await connection.fetch(STATE)
+                maps = await connection.fetch(MAPS)
+                changed = [row for row in layers if self._differs(row)]
+                for row in changed:
+                    await self._read_changes(connection, row)
+            self._publish(layers, maps, bool(changed))
+
+    def _differs(self, row: Any) -> bool:
+        known = self._state.get(row["id"])
+        return known is None or tuple(known) != tuple(row)
+
+    async def _read_changes(self, connection: Any, row: Any) -> None:
+        known = self._logs.get(row["id"])
+        if known is None or known.epoch != row["log_epoch"]:
+            known = ChangeLog(epoch=row["log_epoch"])
+        since = max(known.revision, row["base_revision"])
+        if row["revision"] > since:
+            known.touch(await connection.fetch(CHANGES, row["id"], since))
+        known.advance(row["revision"], row["base_revision"])
+        self._logs[row["id"]] = known
+        self._state[row["id"]] = row
+
+    def _publish(self, layers: Any, maps: Any, changed: bool) -> None:
+        published = {row["id"]: self._published(row) for row in layers}
+        shown = {row["id"]: Map.model_validate_json(row["declaration"]) for row in maps}
+        if changed or published.keys() != self.catalog.layers.keys() or shown != self.catalog.maps:
+            self.catalog = Catalog(layers=published, maps=shown)
+            self.generation += 1
+            self._facts_wanted.set()
+
+    def _published(self, row: Any) -> PublishedLayer:
+        text = row["declaration"]
+        if self._declared.get(row["id"], ("", None))[0] != text:
+            self._declared[row["id"]] = (text, Layer.model_validate(json.loads(text)))
+        _, extent, count = self._facts.get(row["id"], (0, None, None))
+        return PublishedLayer(
+            layer=self._declared[row["id"]][1],
+            revision=row["revision"],
+            changed_at=row["changed_at"],
+            config_hash=row["config_hash"],
+            extent=extent,
+            count=count,
+        )
+
+    async def _follow(self) -> None:
+        """Listen for ever; while nobody listens, nothing known is sure to be current."""
+        while True:
+            try:
+                async with store_errors():
+                    await self._listen()
+            except LayersError as exc:
+                log.warning("the change feed is away", reason=str(exc))
+            self.is_current = False
+            await asyncio.sleep(RECONNECT_S)
+
+    async def _listen(self) -> None:
+        connection = await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S)
+        lost = asyncio.Event()
+
+        def on_loss(_: object) -> None:
+            lost.set()
+            self._wake.set()
+
+        connection.add_termination_listener(on_loss)
+        try:
+            await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
+            while not lost.is_set():
+                self._wake.clear()
+                await self.read()
+                self.is_current = True
+                await self._sleep_until_woken(connection)
+        finally:
+            connection.terminate()
+        raise StoreUnavailable("the listening connection was closed")
+
+    async def _sleep_until_woken(self, connection: Any) -> None:
+        while not self._wake.is_set():
+            try:
+                await asyncio.wait_for(self._wake.wait(), HEARTBEAT_S)
+            except TimeoutError:
+                await connection.execute("SELECT 1", timeout=CONNECT_TIMEOUT_S)
+
+    async def _measure(self) -> None:
+        """Keep counts and extents near the truth without asking at every change."""
+        while True:
+            await self._facts_wanted.wait()
+            self._facts_wanted.clear()
+            with contextlib.suppress(LayersError):
+                await self._take_facts()
+            await asyncio.sleep(FACTS_PAUSE_S)
+
+    async def _take_facts(self) -> None:
+        for published in list(self.catalog.layers.values()):
+            if self._facts.get(published.id, (-1,))[0] == published.revision:
+                continue
+            row = await self._store.fetchrow(_facts_query(published.layer))
+            extent = Bounds(*row[1:]) if row[1] is not None else None
+            self._facts[published.id] = (published.revision, extent, row[0])
+        self.catalog = Catalog(
+            layers={row["id"]: self._published(row) for row in self._state.values()
+                    if row["id"] in self.catalog.layers},
+            maps=self.catalog.maps,
+        )  # fmt: skip
+
+
+def _facts_query(layer: Layer) -> str:
+    table = f"{CITY}.{ident(layer.id)}"
+    if not layer.has_geometry:
+        return f"SELECT count(*), NULL, NULL, NULL, NULL FROM {table}"
+    return f"""
+        SELECT n, ST_XMin(e), ST_YMin(e), ST_XMax(e), ST_YMax(e)
+        FROM (SELECT count(*) AS n, ST_Extent(geom) AS e FROM {table}) f"""

@@ -1,0 +1,101 @@
+"""The web's way to PostGIS: a bounded asyncpg pool that reads and never writes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from layers.errors import StoreBusy, StoreUnavailable
+
+CONNECT_TIMEOUT_S = 5.0
+QUERY_SETTINGS = {
+    "application_name": "quartier-web",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "default_transaction_read_only": "on",
+}
+
+
+class Store:
+    """At most `size` connections, at most `queue` callers waiting for one.
+
+    A query that runs longer than `timeout_s` is cancelled by PostgreSQL.
+    """
+
+    def __init__(self, url: str, *, size: int, queue: int = 64, timeout_s: float = 10.0) -> None:
+        self._url = url
+        self._size = size
+        self._queue = queue
+        self._settings = QUERY_SETTINGS | {"statement_timeout": str(int(timeout_s * 1000))}
+        self._pool: asyncpg.Pool | None = None
+        self._asking = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self._pool is not None
+
+    async def open(self) -> None:
+        """Connect; raises StoreUnavailable."""
+        async with store_errors():
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._size,
+                server_settings=self._settings,
+                timeout=CONNECT_TIMEOUT_S,
+            )
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection of the pool. Raises StoreBusy where too many wait, StoreUnavailable."""
+        if self._asking >= self._size + self._queue:
+            raise StoreBusy(f"{self._asking} questions are waiting for {self._size} connections")
+        self._asking += 1
+        try:
+            async with store_errors():
+                if self._pool is None:
+                    await self.open()
+                assert self._pool is not None
+                async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+                    yield connection
+        finally:
+            self._asking -= 1
+
+    async def fetch(self, sql: str, *args: object) -> Sequence[Any]:
+        async with self.connection() as connection:
+            rows: Sequence[Any] = await connection.fetch(sql, *args)
+            return rows
+
+    async def fetchrow(self, sql: str, *args: object) -> Any:
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *args)
+
+
+@asynccontextmanager
+async def store_errors() -> AsyncIterator[None]:
+    """Say in our words what asyncpg said in its own."""
+    try:
+        yield
+    except asyncpg.QueryCanceledError as exc:
+        raise StoreBusy("the query took longer than it may") from exc
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.InterfaceError,
+        asyncpg.CannotConnectNowError,
+        asyncpg.TooManyConnectionsError,
+        asyncpg.AdminShutdownError,
+        asyncpg.CrashShutdownError,
+    ) as exc:
+        raise StoreUnavailable(f"PostGIS cannot be reached: {type(exc).__name__}") from exc

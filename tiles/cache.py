@@ -1,0 +1,99 @@
+"""Where finished tiles wait, compressed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+ENTRY_OVERHEAD = 400  # bytes of Python objects an entry costs beside its body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A finished tile. `body` is gzip, or empty for a tile that holds nothing.
+
+    `validator` says which layers, versions and configuration it was made of. `truncated` names
+    layers that had more features than a tile may hold.
+    """
+
+    validator: str
+    body: bytes
+    truncated: tuple[str, ...] = ()
+
+
+class TileCache(Protocol):
+    """A tier. `None` is a miss; an entry under another validator is a miss too."""
+
+    async def get(self, key: str, validator: str) -> Entry | None: ...
+    async def put(self, key: str, entry: Entry) -> None: ...
+
+
+class MemoryCache:
+    """The least recently used go first once `max_bytes` are held."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self.bytes = 0
+
+    async def get(self, key: str, validator: str) -> Entry | None:
+        entry = self._entries.get(key)
+        if entry is None or entry.validator != validator:
+            return None
+        self._entries.move_to_end(key)
+        return entry
+
+    async def put(self, key: str, entry: Entry) -> None:
+        self._drop(key)
+        size = _size(key, entry)
+        if size > self._max_bytes:
+            return
+        self._entries[key] = entry
+        self.bytes += size
+        while self.bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def _drop(self, key: str) -> None:
+        if (old := self._entries.pop(key, None)) is not None:
+            self.bytes -= _size(key, old)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def _size(key: str, entry: Entry) -> int:
+    return len(entry.body) + len(key) + ENTRY_OVERHEAD
+
+
+class SingleFlight(Generic[K, T]):
+    """One render a key at a time, whoever asks; a failure is told to all and not remembered.
+
+    The work is cancelled when the last of those who wait for it has left.
+    """
+
+    def __init__(self) -> None:
+        self._flights: dict[K, tuple[asyncio.Task[T], list[int]]] = {}
+
+    async def do(self, key: K, work: Callable[[], Awaitable[T]]) -> T:
+        if key not in self._flights:
+            task = asyncio.ensure_future(_await(work))
+            task.add_done_callback(lambda _: self._flights.pop(key, None))
+            self._flights[key] = (task, [0])
+        task, waiting = self._flights[key]
+        waiting[0] += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            waiting[0] -= 1
+            if not waiting[0] and not task.done():
+                self._flights.pop(key, None)
+                task.cancel()
+
+
+async def _await(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()

@@ -1,0 +1,65 @@
+"""The statement that makes one layer's part of a tile. Pure: nothing here runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layers.changes import BUFFER_FRACTION
+from layers.model import Column, ColumnType, Layer
+from layers.sql import ident, literal
+from layers.tables import CITY
+from tiles.address import TileAddress
+
+EXTENT = 4096  # the MVT grid; every client assumes it
+BUFFER = int(EXTENT * BUFFER_FRACTION)  # grid units drawn past the edge, so strokes meet at seams
+MAX_FEATURES = 50_000  # of one layer in one tile; the most important ones, and a header says so
+TEXT_TYPES = {ColumnType.DATE, ColumnType.DATETIME, ColumnType.TIME}  # MVT has no type for them
+SCATTER = "((fid & 1048575) * 2654435761) & 4294967295"  # an even sample, the same everywhere
+
+
+@dataclass(frozen=True, slots=True)
+class TileQuery:
+    """A statement and its arguments. It returns one row: `revision`, `tile`, `truncated`."""
+
+    sql: str
+    args: tuple[object, ...]
+
+
+def tile_query(layer: Layer, at: TileAddress) -> TileQuery:
+    """The query for one tile of one layer; its text depends on the layer alone."""
+    return TileQuery(tile_sql(layer), at)
+
+
+def tile_sql(layer: Layer) -> str:
+    """One statement, so that the revision is that of the snapshot the features came from."""
+    columns = "".join(f", {_value(column)}" for column in layer.tile_columns)
+    # Transform the envelope, never the column: the index is on the stored tile_geom.
+    return f"""
+        WITH mvt AS MATERIALIZED (
+            SELECT fid,
+                   ST_AsMVTGeom(tile_geom, ST_TileEnvelope($1, $2, $3), {EXTENT}, {BUFFER}, true)
+                       AS geom{columns}
+            FROM {CITY}.{ident(layer.id)}
+            WHERE tile_geom && ST_TileEnvelope($1, $2, $3, margin => {BUFFER_FRACTION})
+            ORDER BY {", ".join(_order(layer))}
+            LIMIT {MAX_FEATURES + 1}
+        )
+        SELECT (SELECT revision FROM quartier.public_state WHERE layer_id = {literal(layer.id)})
+                   AS revision,
+               (SELECT ST_AsMVT(m, {literal(layer.id)}, {EXTENT}, 'geom', 'fid')
+                FROM (SELECT * FROM mvt WHERE geom IS NOT NULL LIMIT {MAX_FEATURES}) m) AS tile,
+               (SELECT count(*) > {MAX_FEATURES} FROM mvt) AS truncated"""
+
+
+def _value(column: Column) -> str:
+    name = ident(column.name)
+    return f"{name}::text AS {name}" if column.type in TEXT_TYPES else name
+
+
+def _order(layer: Layer) -> list[str]:
+    """Important first; an expression last, so that the planner never walks the index of fid."""
+    wanted = [
+        f"{ident(name.removeprefix('-'))} {'DESC' if name.startswith('-') else 'ASC'} NULLS LAST"
+        for name in layer.priority
+    ]
+    return [*wanted, SCATTER, "fid"]

@@ -1,0 +1,159 @@
+"""One PostgreSQL server on a unix socket: make its cluster, start it, stop it.
+
+Nothing here is safe against others doing the same; `cluster_lock` lets one in at a time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from layers.cluster_config import configuration
+from layers.database_urls import DATABASE, PORT
+from layers.errors import ClusterError
+from layers.postgres_tools import Account, Programs
+
+SOCKET_NAME = f".s.PGSQL.{PORT}"
+START_TIMEOUT_S = 600  # recovery after a crash reads up to max_wal_size
+STOP_TIMEOUT_S = 300  # the last checkpoint writes what a load left in memory
+ORPHANS_TIMEOUT_S = 30  # what is left of a killed server ends its query first
+CONNECT_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresServer:
+    """The server of the cluster in `data`. It may be down, dead or not made yet."""
+
+    programs: Programs
+    account: Account
+    data: Path
+    log: Path
+    socket_dir: Path
+
+    @property
+    def is_made(self) -> bool:
+        return (self.data / "PG_VERSION").exists()
+
+    def make(self, *, sync: bool = True) -> None:
+        """Make an empty cluster. Killed half-way, it leaves only `data.new`."""
+        new = self.data.with_name("data.new")
+        shutil.rmtree(new, ignore_errors=True)
+        made = self.account.run(
+            self.programs / "initdb",
+            *("-D", new, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums"),
+            *("--auth-local=trust", "--auth-host=reject", "--no-instructions"),
+            *(() if sync else ("--no-sync",)),
+        )
+        if made.returncode != 0:
+            raise ClusterError(f"initdb could not make {self.data}: {_reason(made.stderr)}")
+        self._write(new / "postgresql.conf", "\ninclude 'quartier.conf'\n", "-a")
+        self._write(new / "quartier.conf", "")
+        new.rename(self.data)
+
+    def start(self, options: Mapping[str, str]) -> None:
+        """Start it and wait until it answers, recovery after a crash included."""
+        text = configuration(socket_dir=self.socket_dir, log=self.log, options=options)
+        self._write(self.data / "quartier.conf", text)
+        deadline = time.monotonic() + ORPHANS_TIMEOUT_S
+        self._forget_reused_pid()
+        while (problem := self._try_to_start()) is not None:
+            if "still in use" not in problem or time.monotonic() > deadline:
+                raise ClusterError(f"PostgreSQL does not start: {problem}", self.log)
+            time.sleep(0.2)
+
+    def stop(self) -> bool:
+        """Stop it, ending every connection; False if it is still writing when we gave up."""
+        stopped = self.account.run(
+            *(self.programs / "pg_ctl", "stop", "-D", self.data),
+            *("-m", "fast", "-w", "-t", str(STOP_TIMEOUT_S)),
+        )
+        return stopped.returncode == 0 or not self.listens()
+
+    def listens(self) -> bool:
+        """Whether a server holds the socket, even one that is starting or stopping."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(CONNECT_TIMEOUT_S)
+            try:
+                client.connect(str(self.socket_dir / SOCKET_NAME))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            except BlockingIOError:  # its queue is full
+                return True
+        return True
+
+    def answers(self) -> bool:
+        """Wait until it takes connections (True) or is gone (False). Makes our database."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self.listens():
+            try:
+                self._make_database()
+            except psycopg.OperationalError as exc:  # it is starting, recovering or stopping
+                if time.monotonic() > deadline:
+                    raise ClusterError(f"PostgreSQL does not answer: {exc}", self.log) from exc
+                time.sleep(0.05)
+            else:
+                return True
+        return False
+
+    def _make_database(self) -> None:
+        with psycopg.connect(
+            host=str(self.socket_dir),
+            port=PORT,
+            user="postgres",
+            dbname="postgres",
+            connect_timeout=CONNECT_TIMEOUT_S,
+            autocommit=True,
+        ) as connection:
+            known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
+            if known.fetchone() is None:
+                connection.execute(f"CREATE DATABASE {DATABASE}".encode())
+
+    def _try_to_start(self) -> str | None:
+        """What went wrong, or None."""
+        first_words = self.log / "start.log"  # what it says before its log collector runs
+        first_words.unlink(missing_ok=True)
+        started = self.account.run(
+            *(self.programs / "pg_ctl", "start", "-D", self.data, "-l", first_words),
+            *("-w", "-t", str(START_TIMEOUT_S)),
+        )
+        if started.returncode == 0:
+            return None
+        logs = sorted(self.log.glob("*.log"), key=lambda path: path.stat().st_mtime)
+        tails = [path.read_text(errors="replace")[-4000:] for path in logs[-2:]]
+        return _reason("\n".join([started.stderr, *tails]))
+
+    def _forget_reused_pid(self) -> None:
+        """Remove lock files whose process id now belongs to another program.
+
+        Process ids start again with each container, and PostgreSQL would refuse to start.
+        """
+        for lock in (self.data / "postmaster.pid", self.socket_dir / f"{SOCKET_NAME}.lock"):
+            try:
+                pid = abs(int(lock.read_text().split()[0]))
+                name = Path(f"/proc/{pid}/comm").read_text()
+            except (OSError, ValueError, IndexError):  # no lock, no such process, or no /proc
+                continue
+            if "postgres" not in name:
+                lock.unlink()
+
+    def _write(self, path: Path, text: str, *flags: str) -> None:
+        """Write as the server's user: root must not follow links in a directory of another's."""
+        written = self.account.run("tee", *flags, path, text=text)
+        if written.returncode != 0:
+            raise ClusterError(f"{path} cannot be written: {_reason(written.stderr)}")
+
+
+def _reason(said: str) -> str:
+    """The line that matters of what a program of PostgreSQL said."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    for sign in ("No space left", "still in use", "FATAL:", "PANIC:", "error:", "ERROR:"):
+        for line in reversed(lines):
+            if sign in line:
+                return line.partition("FATAL:  ")[2] or line
+    return lines[-1] if lines else "it did not say why"

@@ -96,7 +96,10 @@ def _libpq_url(url: str, setting: str) -> str:
     if not plain.startswith("postgresql://"):
         raise StoreUnavailable(example)
     try:
-        conninfo_to_dict(plain)
+        parts = conninfo_to_dict(plain)
     except psycopg.Error:
-        raise StoreUnavailable(f"{example} (percent-encode @ : / in a password)") from None
+        raise StoreUnavailable(example) from None
+    # A password with a bare @ or / would be taken for a host or port, and then be printed.
+    if "@" in str(parts.get("host", "")) or not re.fullmatch(r"[\d,]*", str(parts.get("port", ""))):
+        raise StoreUnavailable(f"{example}: write @ as %40, : as %3A and / as %2F in a password")
     return plain

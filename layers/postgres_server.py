@@ -5,6 +5,7 @@ Nothing here is safe against others doing the same; `cluster_lock` lets one in a
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import time
@@ -24,6 +25,8 @@ START_TIMEOUT_S = 600  # recovery after a crash reads up to max_wal_size
 STOP_TIMEOUT_S = 300  # the last checkpoint writes what a load left in memory
 ORPHANS_TIMEOUT_S = 30  # what is left of a killed server ends its query first
 CONNECT_TIMEOUT_S = 10
+SIGNS = ("No space left", "still in use", "invalid value", "FATAL:", "PANIC:", "rror:")
+NO_PROCESS = 1 << 30  # a process id beyond the kernel's greatest, 2^22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,7 @@ class PostgresServer:
         text = configuration(socket_dir=self.socket_dir, log=self.log, options=options)
         self._write(self.data / "quartier.conf", text)
         deadline = time.monotonic() + ORPHANS_TIMEOUT_S
-        self._forget_reused_pid()
+        self._disown_dead_locks()
         while (problem := self._try_to_start()) is not None:
             if "still in use" not in problem or time.monotonic() > deadline:
                 raise ClusterError(f"PostgreSQL does not start: {problem}", self.log)
@@ -128,19 +131,20 @@ class PostgresServer:
         tails = [path.read_text(errors="replace")[-4000:] for path in logs[-2:]]
         return _reason("\n".join([started.stderr, *tails]))
 
-    def _forget_reused_pid(self) -> None:
-        """Remove lock files whose process id now belongs to another program.
+    def _disown_dead_locks(self) -> None:
+        """Take lock files from processes that are no server: zombies, or strangers.
 
-        Process ids start again with each container, and PostgreSQL would refuse to start.
+        Process ids start again with each container, and PostgreSQL would refuse to start. The
+        file stays, because its other lines let PostgreSQL find backends that outlived a server.
         """
         for lock in (self.data / "postmaster.pid", self.socket_dir / f"{SOCKET_NAME}.lock"):
             try:
-                pid = abs(int(lock.read_text().split()[0]))
-                name = Path(f"/proc/{pid}/comm").read_text()
-            except (OSError, ValueError, IndexError):  # no lock, no such process, or no /proc
+                pid, rest = lock.read_text().split("\n", 1)
+                status = Path(f"/proc/{abs(int(pid))}/stat").read_text()
+            except (OSError, ValueError):  # no lock, no such process, or no /proc
                 continue
-            if "postgres" not in name:
-                lock.unlink()
+            if "postgres" not in status or status.rpartition(")")[2].split()[0] == "Z":
+                self._write(lock, f"{NO_PROCESS}\n{rest}")
 
     def _write(self, path: Path, text: str, *flags: str) -> None:
         """Write as the server's user: root must not follow links in a directory of another's."""
@@ -152,8 +156,8 @@ class PostgresServer:
 def _reason(said: str) -> str:
     """The line that matters of what a program of PostgreSQL said."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    for sign in ("No space left", "still in use", "FATAL:", "PANIC:", "error:", "ERROR:"):
+    for sign in SIGNS:
         for line in reversed(lines):
             if sign in line:
-                return line.partition("FATAL:  ")[2] or line
+                return re.sub(r"^.*?\b[A-Z]+:  ", "", line)
     return lines[-1] if lines else "it did not say why"

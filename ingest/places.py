@@ -1,0 +1,220 @@
+"""Where a table's rows lie: which columns say so, and what they say."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+
+from ingest.cells import clean, read_numbers
+from ingest.errors import SourceRefused
+from ingest.headers import Headers, fold
+from ingest.rows import Floats, Shapes, Table
+from layers.model import Layer
+
+SHAPE_NAMES = ("geo_shape", "geometry", "geom", "the_geom", "wkt", "wkb_geometry", "geojson")
+PAIR_NAMES = (
+    ("longitude", "latitude"),
+    ("lon", "lat"),
+    ("lng", "lat"),
+    ("long", "lat"),
+    ("longitud", "latitud"),
+    ("lon", "latitude"),
+)
+POINT_NAMES = ("geo_point_2d", "geopoint", "geo_point", "coordonnees", "coordinates")
+LAT_LON = r"^\(?\s*(?P<lat>[+-]?\d+(?:\.\d+)?)\s*[,;]\s*(?P<lon>[+-]?\d+(?:\.\d+)?)\s*\)?$"
+EWKT = re.compile(r"SRID=(\d+);\s*(.*)", re.I | re.S)
+HEX_WKB = re.compile(r"[0-9a-fA-F]{18,}")
+LONGITUDES = ("lon", "lng", "long", "longitude", "x")
+LATITUDES = ("lat", "latitude", "y")
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The headers that hold a row's place: x and y, or one whose content is parsed."""
+
+    x: str | None = None
+    y: str | None = None
+    column: str | None = None
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.x, self.y, self.column) if name)
+
+
+@dataclass(slots=True)
+class Places:
+    """Places as read, in the file's CRS: points as x and y (NaN: none), else shapes.
+
+    `reasons` tells, by row, why a place that is given cannot be read. `srids` tells the rows that
+    name a CRS of their own.
+    """
+
+    x: Floats | None = None
+    y: Floats | None = None
+    shapes: Shapes | None = None
+    reasons: dict[int, str] = field(default_factory=dict)
+    srids: dict[int, int] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+def find_where(layer: Layer, table: Table) -> Where | None:
+    """The columns that hold the place, declared or well known; None: rows bring a geometry."""
+    headers = Headers(table.name, table.headers)
+    if declared := layer.source.geometry:
+
+        def found(wanted: str) -> str:
+            if (header := headers.find(wanted)) is None:
+                raise headers.missing("geometry", wanted)
+            return header
+
+        if declared.column is not None:
+            return Where(column=found(declared.column))
+        return Where(x=found(declared.longitude or ""), y=found(declared.latitude or ""))
+    if table.located:
+        return None
+    if (where := _well_known(table.headers, layer.source.crs)) is not None:
+        return where
+    raise SourceRefused(
+        table.name,
+        f"no column that holds the place was found; the headers are {', '.join(table.headers)}. "
+        "Declare source.geometry with longitude and latitude, or with column",
+    )
+
+
+def _well_known(headers: Sequence[str], crs: str | None) -> Where | None:
+    named = {fold(header): header for header in reversed(headers)}
+    pairs = PAIR_NAMES + ((("x", "y"),) if crs else ())
+    for name in SHAPE_NAMES:
+        if name in named:
+            return Where(column=named[name])
+    for x, y in pairs:
+        if x in named and y in named:
+            return Where(x=named[x], y=named[y])
+    for name in POINT_NAMES:
+        if name in named:
+            return Where(column=named[name])
+    return None
+
+
+def read_pair(x: pa.Array, y: pa.Array, where: Where) -> Places:
+    """Points of two columns of text; a row where either is blank has no place."""
+    eastings = read_numbers(clean(x), comma=True)
+    northings = read_numbers(clean(y), comma=True)
+    places = Places(notes=Counter(eastings.notes) + Counter(northings.notes))
+    for cells, texts, header in ((eastings, x, where.x), (northings, y, where.y)):
+        for row in np.flatnonzero(cells.bad).tolist():
+            if not _says_nothing(texts[row].as_py()):
+                places.reasons.setdefault(row, f"{header}: {texts[row].as_py()!r} is not a number")
+    places.x = eastings.values.to_numpy(zero_copy_only=False)
+    places.y = northings.values.to_numpy(zero_copy_only=False)
+    return places
+
+
+def _says_nothing(text: str) -> bool:
+    return text.strip().casefold() in ("nan", "null", "none", "na", "n/a", "-", "inf", "-inf")
+
+
+def read_column(texts: pa.Array, header: str) -> Places:
+    """Shapes of one column of text: "lat, lon", WKT, hexadecimal WKB or GeoJSON, each as it is."""
+    texts = clean(texts)
+    places = Places(shapes=np.full(len(texts), None, dtype=object))
+    assert places.shapes is not None
+    pairs = pc.extract_regex(texts, LAT_LON)
+    is_pair = np.asarray(pairs.is_valid())
+    if is_pair.any():
+        lon, lat = (pc.struct_field(pairs, name).cast(pa.float64()) for name in ("lon", "lat"))
+        places.shapes[is_pair] = shapely.points(
+            np.asarray(lon)[is_pair].astype(float), np.asarray(lat)[is_pair].astype(float)
+        )
+    rest = np.flatnonzero(np.asarray(texts.is_valid()) & ~is_pair)
+    _read_texts(places, rest.tolist(), texts.take(pa.array(rest)).to_pylist(), header)
+    return places
+
+
+def _read_texts(places: Places, rows: list[int], texts: list[str], header: str) -> None:
+    assert places.shapes is not None
+    json = [(row, text) for row, text in zip(rows, texts, strict=True) if text[0] in "{["]
+    read, reasons = read_geojson([text for _, text in json])
+    for (row, _), shape in zip(json, read, strict=True):
+        places.shapes[row] = shape
+    for index, reason in reasons.items():
+        places.reasons[json[index][0]] = f"{header}: {reason}"
+    for row, text in zip(rows, texts, strict=True):
+        if text[0] not in "{[":
+            _read_wkt(places, row, text, header)
+
+
+def _read_wkt(places: Places, row: int, text: str, header: str) -> None:
+    assert places.shapes is not None
+    if _says_nothing(text):
+        return
+    try:
+        if HEX_WKB.fullmatch(text):
+            shape = shapely.from_wkb(text)
+            srid = int(shapely.get_srid(shape))
+        else:
+            tagged = EWKT.fullmatch(text)
+            srid = int(tagged[1]) if tagged else 0
+            shape = shapely.from_wkt(tagged[2] if tagged else text)
+    except shapely.errors.ShapelyError as exc:
+        shown = text if len(text) <= 60 else text[:60] + "…"
+        places.reasons[row] = (
+            f'{header}: {shown!r} is no geometry ({_first_line(exc)}); write "latitude, longitude", '
+            "WKT or GeoJSON"
+        )
+        return
+    places.shapes[row] = shape
+    if srid:
+        places.srids[row] = srid
+
+
+def read_geojson(texts: Sequence[str | bytes]) -> tuple[Shapes, dict[int, str]]:
+    """Shapes of GeoJSON geometries or Features, and by index why one could not be read."""
+    reasons: dict[int, str] = {}
+    shapes: Shapes = shapely.from_geojson(np.array(texts, dtype=object), on_invalid="ignore")
+    for index in np.flatnonzero(shapely.is_missing(shapes)).tolist():
+        try:
+            shapes[index] = _loose_geojson(orjson.loads(texts[index]))
+        except (ValueError, shapely.errors.ShapelyError) as exc:
+            reasons[index] = f"the geometry cannot be read: {_first_line(exc)}"
+    return shapes, reasons
+
+
+def _loose_geojson(value: Any) -> shapely.Geometry | None:
+    """What GEOS refuses: nothing in its place, Features around it, points told by name or pair."""
+    if value in (None, {}, [], "null"):
+        return None
+    if isinstance(value, list):  # Opendatasoft's first API writes points as [lat, lon]
+        latitude, longitude = map(float, value)
+        return shapely.Point(longitude, latitude)
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} is no geometry")
+    if value.get("type") == "Feature":
+        return _loose_geojson(value.get("geometry"))
+    if (named := _named_point(value)) is not None:
+        return named
+    if "type" not in value:
+        raise ValueError("it has no type")
+    if value.get("coordinates") is None and value.get("geometries") is None:
+        raise ValueError("it has no coordinates")
+    return shapely.from_geojson(orjson.dumps(value).decode())
+
+
+def _named_point(value: dict[str, Any]) -> shapely.Geometry | None:
+    x = next((value[name] for name in LONGITUDES if name in value), None)
+    y = next((value[name] for name in LATITUDES if name in value), None)
+    return None if x is None or y is None else shapely.Point(float(x), float(y))
+
+
+def _first_line(exc: Exception) -> str:
+    text = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
+    return text.removeprefix("ParseException: ").removeprefix("IllegalArgumentException: ")

@@ -1,0 +1,83 @@
+"""What a file is, told by its first bytes; its name is never asked."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Literal
+
+from ingest.archive import Member
+from ingest.errors import SourceRefused
+
+Format = Literal["csv", "geojson", "geojsonseq", "shapefile", "geopackage"]
+
+READABLE = "CSV, GeoJSON, shapefile or GeoPackage"
+BINARY = (
+    (b"fgb\x03", "FlatGeobuf"),
+    (b"PAR1", "Parquet"),
+    (b"II*\x00", "a TIFF picture"),
+    (b"MM\x00*", "a TIFF picture"),
+    (b"%PDF", "a PDF"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+)
+HTML = re.compile(
+    rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script|title)\b", re.I | re.S
+)
+TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.I | re.S)
+XML_ROOT = re.compile(rb"<(?![?!])(?:[\w.-]+:)?([\w.-]+)")
+
+
+def sniff(member: Member) -> Format:
+    """The format of a member, or `SourceRefused` naming what it is instead."""
+    head = member.head()
+    if not head:
+        raise SourceRefused(member.name, "the file is empty")
+    if (binary := _binary(member, head)) is not None:
+        return binary
+    text = _plain(head)
+    if not text.strip():
+        raise SourceRefused(member.name, "the file holds nothing but blanks")
+    _refuse_markup(member, text)
+    return "geojson" if text.lstrip()[:1] in (b"{", b"[", b"\x1e") else "csv"
+
+
+def _binary(member: Member, head: bytes) -> Format | None:
+    if head.startswith(b"SQLite format 3\x00"):
+        return "geopackage"
+    if head.startswith(b"\x00\x00\x27\x0a"):
+        return "shapefile"
+    for magic, what in BINARY:
+        if head.startswith(magic):
+            raise SourceRefused(member.name, f"this is {what}; give {READABLE}")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) * 3 > len(head):
+        return None  # UTF-16, with or without its mark
+    if b"\x00\x00" in head:
+        raise SourceRefused(member.name, f"this is no text and no format known; give {READABLE}")
+    return None
+
+
+def _plain(head: bytes) -> bytes:
+    """The head as ASCII-like bytes: without mark, and without the zeros of UTF-16."""
+    for mark in (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"):
+        head = head.removeprefix(mark)
+    return head.replace(b"\x00", b"")
+
+
+def _refuse_markup(member: Member, text: bytes) -> None:
+    if HTML.match(text):
+        title = TITLE.search(text)
+        words = (
+            " ".join(html.unescape(title[1].decode("utf-8", "replace")).split()) if title else ""
+        )
+        said = f" titled {words!r}" if words else ""
+        raise SourceRefused(
+            member.name, f"this is a web page{said}, not data; the address may need a login"
+        )
+    if text.lstrip().startswith(b"<") and (root := XML_ROOT.search(text)):
+        raise SourceRefused(
+            member.name, f"this is XML ({root[1].decode()}), which is not read; give {READABLE}"
+        )

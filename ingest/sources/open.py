@@ -1,0 +1,85 @@
+"""From given paths to opened tables: unpack, tell the formats, choose, survey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ingest.archive import Member, is_shapefile_part, unpack
+from ingest.errors import SourceRefused
+from ingest.headers import Headers
+from ingest.rows import Table
+from ingest.sniff import Format, sniff
+from ingest.sources.csv import open_csv
+from layers.model import Layer
+
+LISTED = 20
+
+
+def open_tables(layer: Layer, files: Sequence[Path], folder: Path) -> list[Table]:
+    """Every table the files hold for this layer; `folder` takes what must be unpacked to disk."""
+    tables: list[Table] = []
+    for path in files:
+        found = _choose(layer, path, _formats(layer, path))
+        opened = [_open(layer, member, kind, folder) for member, kind in found]
+        _refuse_strangers(layer, path, opened)
+        tables += opened
+    return tables
+
+
+def _formats(layer: Layer, path: Path) -> list[tuple[Member, Format]]:
+    """The members that are tables of their own, and what each is."""
+    found: list[tuple[Member, Format]] = []
+    members = unpack(path)
+    shapefile = any(_suffix(member) == ".shp" for member in members)
+    for member in members:
+        if shapefile and is_shapefile_part(member) and _suffix(member) != ".shp":
+            continue
+        found.append((member, layer.source.format or sniff(member)))
+    return found
+
+
+def _suffix(member: Member) -> str:
+    return Path(member.inside or member.path.name).suffix.lower()
+
+
+def _choose(
+    layer: Layer, path: Path, found: list[tuple[Member, Format]]
+) -> list[tuple[Member, Format]]:
+    """The members meant: those named by `sublayer`, or all where all are alike."""
+    wanted = layer.source.sublayer
+    named = [pair for pair in found if wanted in (pair[0].stem, Path(pair[0].inside).name)]
+    if named:
+        return named
+    formats = {kind for _, kind in found}
+    many_as_one = formats <= {"csv"} or formats <= {"geojson", "geojsonseq"}
+    if len(found) > 1 and not many_as_one:
+        raise _several(path.name, [member.stem for member, _ in found])
+    if wanted and len(found) > 1:
+        raise _several(path.name, [member.stem for member, _ in found], wanted)
+    return found
+
+
+def _several(name: str, choices: Sequence[str], wanted: str | None = None) -> SourceRefused:
+    said = f"there is no layer {wanted!r}" if wanted else "several layers are there"
+    listed = ", ".join(choices[:LISTED]) + (", …" if len(choices) > LISTED else "")
+    return SourceRefused(name, f"{said}; declare source.sublayer as one of: {listed}")
+
+
+def _open(layer: Layer, member: Member, kind: Format, folder: Path) -> Table:
+    return open_csv(member, layer.source)
+
+
+def _refuse_strangers(layer: Layer, path: Path, tables: Sequence[Table]) -> None:
+    """Refuse a zip some of whose tables have the declared columns while others have not."""
+    if len(tables) < 2 or layer.source.sublayer:
+        return
+    has_all = [_has_columns(layer, table) for table in tables]
+    if any(has_all) and not all(has_all):
+        raise _several(path.name, [Path(table.name).stem for table in tables])
+
+
+def _has_columns(layer: Layer, table: Table) -> bool:
+    headers = Headers(table.name, table.headers)
+    needed = [column for column in layer.columns if not column.optional]
+    return table.sparse or all(headers.find(column.header) is not None for column in needed)

@@ -12,6 +12,7 @@ from styles.symbols import KINDS, Kind, Symbol, Symbols, symbols
 
 CASING_ZOOM = 14  # below it a casing would be wider than what it holds apart
 CASING = 1.5  # pixels on each side at zoom 14
+STREET_CASING = 0.6
 HALO = 1  # pixels of the ground around a point
 DASHES = {"dashed": [3, 2], "dotted": [0, 2]}  # in line widths; dots are round caps
 
@@ -124,7 +125,9 @@ def _casing(with_: Pen, band: Band, minzoom: int) -> Placed:
         layout={"line-cap": "round", "line-join": "round"},
         paint={
             "line-color": casing,
-            "line-width": grow(plus(width, 2 * (0.6 if street else CASING)), low=0.3, high=2.6),
+            "line-width": grow(
+                plus(width, 2 * (STREET_CASING if street else CASING)), low=0.3, high=2.6
+            ),
         },
     )
 

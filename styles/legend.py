@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from layers.model import Layer, in_language
-from styles.colours import GROUND, Theme
-from styles.draw import CASING, HALO
+from styles.colours import BACKGROUND, GROUND, Theme
+from styles.draw import CASING, DASHES, HALO, STREET_CASING
 from styles.symbols import KINDS, Kind, Symbol, Symbols, symbols
 
 
@@ -40,14 +40,33 @@ def _swatch(layer: Layer, symbol: Symbol, theme: Theme) -> dict[str, Any]:
         "label": symbol.label,
         "color": symbol.color,
         "dash": symbol.dash,
+        "dashes": [length * symbol.width for length in DASHES.get(symbol.dash, ())],
         "width": symbol.width,
         "ground": GROUND[theme].land,
     }
     if kind == "point":
         return swatch | {"radius": symbol.radius, "halo": HALO}
     if kind == "polygon":
-        return swatch | {"opacity": symbol.opacity}
-    return swatch | {"casing": CASING}
+        return swatch | {"opacity": symbol.opacity, "outline": _outline(layer, symbol, theme)}
+    return swatch | {"casing": _casing(layer, symbol, theme)}
+
+
+def _outline(layer: Layer, symbol: Symbol, theme: Theme) -> str | None:
+    match layer.style.role:
+        case "data":
+            return symbol.color
+        case "land" | "building":
+            return BACKGROUND[theme].boundary
+    return None
+
+
+def _casing(layer: Layer, symbol: Symbol, theme: Theme) -> dict[str, Any] | None:
+    match layer.style.role:
+        case "data":
+            return {"color": GROUND[theme].land, "width": symbol.width + 2 * CASING}
+        case "street":
+            return {"color": BACKGROUND[theme].casing, "width": symbol.width + 2 * STREET_CASING}
+    return None
 
 
 def _kind(layer: Layer) -> Kind | None:

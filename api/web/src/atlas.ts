@@ -1,0 +1,121 @@
+/** The map itself: MapLibre, drawing our style by day or by night. */
+
+import maplibregl, {
+  type MapOptions,
+  type RequestTransformFunction,
+  type StyleSpecification,
+} from "maplibre-gl";
+
+import type { Choices } from "./choices";
+import { owner } from "./choices";
+import type { Page, Theme } from "./page";
+import { readPlace } from "./place";
+import { withSelection } from "./selection";
+import type { State } from "./state";
+
+const DARK = matchMedia("(prefers-color-scheme: dark)");
+const CALM = matchMedia("(prefers-reduced-motion: reduce)");
+const NOT_OURS = "drawn-here";
+
+export class Atlas {
+  readonly map: maplibregl.Map;
+  /** Whether there is a style to ask what lies where. */
+  drawn = false;
+
+  constructor(
+    private readonly page: Page,
+    private readonly choices: Choices,
+    private readonly state: State,
+    options: Partial<MapOptions>,
+  ) {
+    drawForeignLettersHere();
+    this.map = new maplibregl.Map({
+      container: "map",
+      locale: page.words.maplibre,
+      dragRotate: false,
+      pitchWithRotate: false,
+      touchPitch: false,
+      fadeDuration: CALM.matches ? 0 : 150,
+      attributionControl: false,
+      transformRequest: ourLetters(page.glyph_ranges),
+      ...opening(page),
+      ...options,
+    });
+    this.map.touchZoomRotate.disableRotation();
+    this.map.keyboard.disableRotation();
+    this.map.on("error", ({ error }) => this.fail(error));
+    this.map.on("idle", () => state.ready());
+    this.map.on("style.load", () => (this.drawn = true));
+    DARK.addEventListener("change", () => void this.draw());
+    void this.draw();
+  }
+
+  get theme(): Theme {
+    const forced = document.documentElement.dataset.theme;
+    if (forced === "light" || forced === "dark") return forced;
+    return DARK.matches ? "dark" : "light";
+  }
+
+  /** Draw the style anew: at first, in the other theme, or after a failure. */
+  async draw(): Promise<void> {
+    try {
+      const answer = await fetch(this.page.map.styles[this.theme]);
+      if (!answer.ok) throw new Error(`the style answered ${answer.status}`);
+      const style = this.choices.applied((await answer.json()) as StyleSpecification);
+      this.drawn = false;
+      this.map.setStyle(withSelection(style, this.theme), { diff: false });
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Show what the reader has chosen of one layer. */
+  refresh(id: string, given: Map<string, maplibregl.FilterSpecification | undefined>): void {
+    for (const layer of this.map.getStyle().layers) {
+      if (owner(layer) !== id || layer.type === "background") continue;
+      if (!given.has(layer.id)) given.set(layer.id, layer.filter);
+      this.map.setFilter(layer.id, this.choices.filter(id, given.get(layer.id)) ?? null);
+      this.map.setLayoutProperty(layer.id, "visibility", this.choices.visibility(id));
+    }
+  }
+
+  private fail(error: unknown): void {
+    console.warn("Quartier:", error);
+    this.state.failed(() => {
+      this.state.loading();
+      void this.draw();
+    });
+  }
+}
+
+export function canDraw(): boolean {
+  const canvas = document.createElement("canvas");
+  return Boolean(canvas.getContext("webgl2") ?? canvas.getContext("webgl"));
+}
+
+function opening(page: Page): Partial<MapOptions> {
+  const { view, bounds } = page.map;
+  if (view) return { center: [view.longitude, view.latitude], zoom: view.zoom };
+  if (bounds) return { bounds, fitBoundsOptions: { padding: 32, maxZoom: 16 } };
+  return {};
+}
+
+/** Where the address of the page opens the map, if it names a place. */
+export function placeAsked(): Partial<MapOptions> {
+  const place = readPlace(location.hash);
+  return place ? { ...place, bounds: undefined } : {};
+}
+
+/** Ask for no letters that were never made; MapLibre then draws them from the reader's fonts. */
+function ourLetters(ranges: Page["glyph_ranges"]): RequestTransformFunction {
+  return (url, type) => {
+    const match = type === "Glyphs" ? /\/([^/]+)\/([^/]+)\.pbf$/.exec(url) : null;
+    if (!match) return { url };
+    const made = ranges[decodeURIComponent(match[1] ?? "")] ?? [];
+    return { url: made.includes(match[2] ?? "") ? url : `${NOT_OURS}://letters` };
+  };
+}
+
+function drawForeignLettersHere(): void {
+  maplibregl.addProtocol(NOT_OURS, () => Promise.reject(new Error("no such letters are made")));
+}

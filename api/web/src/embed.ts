@@ -1,0 +1,7 @@
+/** A map in somebody else's page. It may have no origin: no storage, no cookies, no pop-ups. */
+
+import { placeAsked } from "./atlas";
+import { readPage } from "./page";
+import { start } from "./start";
+
+start(readPage(), { ...placeAsked(), cooperativeGestures: parent !== self });

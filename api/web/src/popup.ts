@@ -1,0 +1,172 @@
+/** What lies at a place: one thing with its values, or a list to choose from. */
+
+import maplibregl, { type MapGeoJSONFeature, type PointLike } from "maplibre-gl";
+
+import type { Atlas } from "./atlas";
+import { owner } from "./choices";
+import { h } from "./dom";
+import { spell } from "./format";
+import { type Column, type Layer, type Page, say } from "./page";
+import { select } from "./selection";
+
+const MOST_VALUES = 6;
+const MOST_THINGS = 20;
+const REACH = matchMedia("(pointer: coarse)").matches ? 14 : 5; // pixels around a click
+
+interface Thing {
+  layer: Layer;
+  fid: string;
+  tile: Record<string, unknown>;
+}
+
+export class Popups {
+  private popup: maplibregl.Popup | null = null;
+  private before: Element | null = null;
+
+  constructor(
+    private readonly page: Page,
+    private readonly atlas: Atlas,
+  ) {
+    const { map } = atlas;
+    map.on("click", (event) => this.openAt(event.point, event.lngLat));
+    map.on("mousemove", (event) => {
+      map.getCanvas().style.cursor = this.things(event.point).length ? "pointer" : "";
+    });
+    map.getCanvas().addEventListener("keydown", (event) => {
+      if (event.key === "Enter") this.openAt(map.project(map.getCenter()), map.getCenter());
+    });
+    addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.close();
+    });
+  }
+
+  private openAt(point: maplibregl.Point, place: maplibregl.LngLat): void {
+    const things = this.things(point);
+    this.close();
+    if (!things.length) return;
+    this.before = document.activeElement;
+    this.popup = new maplibregl.Popup({
+      closeButton: false,
+      closeOnClick: false,
+      focusAfterOpen: false,
+      maxWidth: "min(320px, calc(100vw - 24px))",
+    });
+    this.popup.setLngLat(place).setDOMContent(h("div")).addTo(this.atlas.map);
+    if (things.length === 1 && things[0]) void this.showThing(things[0], null);
+    else this.showList(things);
+  }
+
+  private close(): void {
+    if (!this.popup) return;
+    this.popup.remove();
+    this.popup = null;
+    select(this.atlas.map, null);
+    const back = this.before instanceof HTMLElement ? this.before : null;
+    if (back && back !== document.body) back.focus();
+    else this.atlas.map.getCanvas().focus({ preventScroll: true });
+  }
+
+  private showList(things: Thing[]): void {
+    select(this.atlas.map, null);
+    const title = say(this.page, "several", { count: String(things.length) });
+    const items = things.map((thing) => {
+      const open = (): void => void this.showThing(thing, () => this.showList(things));
+      const words = [h("strong", {}, titleOf(thing, this.page)), h("small", {}, thing.layer.title)];
+      return h("li", {}, h("button", { type: "button", onclick: open }, ...words));
+    });
+    this.show(title, h("ul", { class: "things" }, ...items));
+  }
+
+  private async showThing(thing: Thing, back: (() => void) | null): Promise<void> {
+    const title = titleOf(thing, this.page);
+    const values = h("dl", { class: "values", "aria-busy": "true" });
+    values.append(...[1, 2, 3].map(() => h("div", { class: "skeleton" })));
+    const foot = h("p", { class: "foot" }, h("a", { href: thing.layer.page }, thing.layer.title));
+    foot.append(` · ${thing.layer.licence}`);
+    const again = back && h("button", { type: "button", class: "back", onclick: back }, say(this.page, "back"));
+    this.show(title, ...(again ? [again] : []), values, foot);
+    const shown = this.popup;
+    try {
+      const feature = await read(thing);
+      if (shown !== this.popup || !values.isConnected) return;
+      values.replaceChildren(...this.values(thing, feature.properties ?? {}));
+      select(this.atlas.map, feature);
+    } catch {
+      values.replaceChildren(...this.values(thing, thing.tile), h("p", {}, say(this.page, "details_failed")));
+    }
+    values.removeAttribute("aria-busy");
+  }
+
+  /** At most six values in catalogue order; the title is not said twice. */
+  private values(thing: Thing, properties: Record<string, unknown>): Node[] {
+    const rows = thing.layer.columns
+      .filter((column) => column.name !== thing.layer.label)
+      .map((column) => [column, spell(properties[column.name], column, thing.layer, this.page)] as const)
+      .filter(([, text]) => text !== "")
+      .slice(0, MOST_VALUES)
+      .map(([column, text]) => row(column, text));
+    return rows.length ? rows : [h("p", {}, say(this.page, "no_values"))];
+  }
+
+  private show(title: string, ...content: Node[]): void {
+    const close = h("button", { type: "button", class: "close", "aria-label": say(this.page, "close"), onclick: () => this.close() }, "×");
+    const heading = h("h2", { id: "popup-title", tabindex: "-1" }, title);
+    const body = h("div", { class: "popup", role: "dialog", "aria-labelledby": "popup-title" }, h("header", {}, heading, close), ...content);
+    this.popup?.setDOMContent(body);
+    heading.focus({ preventScroll: true });
+  }
+
+  private things(point: maplibregl.Point): Thing[] {
+    const { map } = this.atlas;
+    if (!this.atlas.drawn) return [];
+    const layers = this.touchable();
+    const box: [PointLike, PointLike] = [
+      [point.x - REACH, point.y - REACH],
+      [point.x + REACH, point.y + REACH],
+    ];
+    const found = new Map<string, Thing>();
+    for (const feature of map.queryRenderedFeatures(box, { layers })) {
+      const thing = this.thing(feature);
+      if (thing && found.size < MOST_THINGS) found.set(`${thing.layer.id}/${thing.fid}`, thing);
+    }
+    return [...found.values()];
+  }
+
+  /** The layers of data; the background answers only where there is nothing else to ask. */
+  private touchable(): string[] {
+    const layers = this.page.map.layers;
+    const data = layers.filter((layer) => layer.role === "data");
+    const ids = new Set((data.length ? data : layers).map((layer) => layer.id));
+    return this.atlas.map
+      .getLayersOrder()
+      .filter((id) => ids.has(id.split(":")[0] ?? "") && !id.endsWith(":casing"));
+  }
+
+  private thing(feature: MapGeoJSONFeature): Thing | null {
+    const layer = this.page.map.layers.find((each) => each.id === owner(feature.layer));
+    if (!layer || feature.id === undefined) return null;
+    return { layer, fid: String(feature.id), tile: feature.properties };
+  }
+}
+
+async function read(thing: Thing): Promise<GeoJSON.Feature> {
+  const answer = await fetch(`${thing.layer.items}/${thing.fid}`);
+  if (!answer.ok) throw new Error(`the feature answered ${answer.status}`);
+  return (await answer.json()) as GeoJSON.Feature;
+}
+
+function titleOf(thing: Thing, page: Page): string {
+  const { layer, tile } = thing;
+  for (const name of [layer.label, layer.legend.light.column]) {
+    const column = layer.columns.find((each) => each.name === name);
+    const text = column ? spell(tile[column.name], column, layer, page) : "";
+    if (text) return text;
+  }
+  return layer.title;
+}
+
+function row(column: Column, text: string): Node {
+  const host = /^https?:\/\/([\w.-]+)(\/\S*)?$/.exec(text)?.[1];
+  const value = host ? h("a", { href: text, rel: "noopener", target: "_blank" }, host) : text;
+  return h("div", {}, h("dt", {}, column.label), h("dd", {}, value));
+}

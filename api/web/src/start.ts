@@ -1,0 +1,57 @@
+/** Put a map and all its parts together. */
+
+import maplibregl, { type MapOptions } from "maplibre-gl";
+
+import { Atlas, canDraw } from "./atlas";
+import { Choices } from "./choices";
+import { spellFreshness } from "./format";
+import { followZoom, switchLayers } from "./panel";
+import { type Page, say } from "./page";
+import { Popups } from "./popup";
+import { State } from "./state";
+import { tellTimes } from "./times";
+
+/** The map of a page, or null where the browser cannot draw one (and the page says so). */
+export function start(page: Page, options: Partial<MapOptions>): Atlas | null {
+  const state = new State(page);
+  tellTimes();
+  if (!canDraw()) {
+    state.impossible();
+    return null;
+  }
+  state.loading();
+  const choices = new Choices(page.map.layers);
+  const atlas = new Atlas(page, choices, state, options);
+  addControls(atlas, page);
+  describeCanvas(atlas, page);
+  switchLayers(atlas, choices);
+  followZoom(atlas);
+  new Popups(page, atlas);
+  return atlas;
+}
+
+function addControls({ map }: Atlas, page: Page): void {
+  const end = document.documentElement.dir === "rtl" ? "left" : "right";
+  const begin = end === "right" ? "left" : "right";
+  map.addControl(new maplibregl.NavigationControl({ showCompass: false }), `top-${end}`);
+  map.addControl(new maplibregl.ScaleControl({ unit: "metric" }), `bottom-${begin}`);
+  map.addControl(
+    new maplibregl.AttributionControl({ customAttribution: freshness(page) }),
+    `bottom-${end}`,
+  );
+}
+
+/** "Updated today 06:12", of the newest data on the map. */
+function freshness(page: Page): string {
+  const changed = page.map.layers.filter((layer) => layer.role === "data" && layer.changed_at);
+  const newest = changed.sort((a, b) => (a.changed_at! < b.changed_at! ? 1 : -1))[0];
+  if (!newest?.changed_at) return "";
+  const when = spellFreshness(newest.changed_at, page.language, newest.time_zone);
+  return `${say(page, "updated")} ${when}`;
+}
+
+function describeCanvas({ map }: Atlas, page: Page): void {
+  const canvas = map.getCanvas();
+  canvas.setAttribute("aria-label", page.map.title);
+  canvas.setAttribute("aria-describedby", "map-help");
+}

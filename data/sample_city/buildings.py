@@ -77,7 +77,7 @@ def _free(shapes: Lines, network: Network, kept_free: shapely.Geometry) -> Mask:
     free: Mask = ~shapely.intersects(kept_free, shapes)
     crossed, _ = shapely.STRtree(network.lines).query(shapes, predicate="dwithin", distance=3.6)
     free[crossed] = False
-    later, earlier = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    later, earlier = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=0.1)
     order = np.lexsort((earlier, later))
     for at, other in zip(later[order].tolist(), earlier[order].tolist(), strict=True):
         if other < at and free[other] and free[at]:

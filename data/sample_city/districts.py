@@ -109,7 +109,7 @@ def _neighbours(cells: Lines, water: Water) -> list[list[tuple[int, float]]]:
     wet = shapely.length(shapely.intersection(border, water.middle.buffer(1)))
     found: list[list[tuple[int, float]]] = [[] for _ in cells]
     for a, b, shared, across in zip(first, second, shapely.length(border), wet, strict=True):
-        if shared > 40:
+        if shared > 1:
             away = float(np.hypot(*(middles[a] - middles[b])))
             found[a].append((int(b), round(away * (12 if across > shared / 2 else 1), 3)))
     return found

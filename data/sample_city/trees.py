@@ -23,7 +23,7 @@ SPECIES = (  # genus, species, common name, height when grown (m), weight in str
     ("Acer", "Acer platanoides", "Érable plane", 18, 9, 8),
     ("Acer", "Acer campestre", "Érable champêtre", 12, 6, 7),
     ("Celtis", "Celtis australis", "Micocoulier de Provence", 18, 8, 4),
-    ("Sophora", "Styphnolobium japonicum", "Sophora du Japon", 17, 6, 3),
+    ("Styphnolobium", "Styphnolobium japonicum", "Sophora du Japon", 17, 6, 3),
     ("Prunus", "Prunus avium", "Merisier", 12, 5, 5),
     ("Pyrus", "Pyrus calleryana", "Poirier de Chine", 10, 5, 1),
     ("Fraxinus", "Fraxinus angustifolia", "Frêne à feuilles étroites", 20, 4, 5),

@@ -6,14 +6,16 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import shapely
 
-from data.sample_city.space import Coords, Lines, degrees
+from data.sample_city.space import DECIMALS, Coords, Lines, Mask, degrees
+
+TOO_LONG = re.compile(r"\d+\.\d{8,}")  # GEOS does not always print the shortest number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,13 @@ def replace(path: Path, data: bytes) -> None:
 def geojson(shapes: Lines) -> list[str]:
     """Geometries given in metres as GeoJSON text in degrees."""
     moved = shapely.transform(shapely.orient_polygons(shapes), degrees)
-    return [str(text) for text in shapely.to_geojson(moved)]
+    torn = ~shapely.is_valid(moved)  # by rounding: a sliver thinner than a centimetre
+    moved[torn] = shapely.set_precision(moved[torn], 10**-DECIMALS)
+    return [TOO_LONG.sub(_shorter, str(text)) for text in shapely.to_geojson(moved)]
+
+
+def _shorter(number: re.Match[str]) -> str:
+    return repr(round(float(number[0]), DECIMALS))
 
 
 def geo_points(at: Coords) -> list[str]:
@@ -60,7 +68,7 @@ def geo_points(at: Coords) -> list[str]:
     return [f"{lat:.7f}, {lon:.7f}" for lon, lat in degrees(at).tolist()]
 
 
-def blanked(values: Sequence[object], where: np.typing.NDArray[np.bool_]) -> list[object]:
+def blanked(values: Sequence[object], where: Mask) -> list[object]:
     """The values, with nothing where the mask says so: registers have gaps."""
     return [None if gap else value for value, gap in zip(values, where.tolist(), strict=True)]
 

@@ -43,7 +43,7 @@ class Places:
 def places_along(lines: Lines, step: Numbers, setback: float) -> Places:
     """Places on both sides of each line, `step` apart, `setback` away from its ends."""
     usable = shapely.length(lines) - 2 * setback
-    count = np.clip(np.floor(usable / step), 0, None).astype(np.int64)
+    count = np.clip(np.floor(usable / step + 0.5), 0, None).astype(np.int64)
     line = np.repeat(np.arange(len(lines)), count)
     number = np.arange(len(line)) - np.repeat(np.cumsum(count) - count, count)
     pace = (usable / np.maximum(count, 1))[line]

@@ -16,9 +16,9 @@ from data.sample_city.write import Table, geo_points, geojson
 
 SHARES = {  # of streets, by class: separated, lane, shared
     "main": (0.56, 0.3, 0.06),
-    "secondary": (0.22, 0.26, 0.16),
-    "residential": (0.0, 0.012, 0.05),
-    "path": (0.0, 0.0, 0.55),
+    "secondary": (0.2, 0.22, 0.1),
+    "residential": (0.0, 0.012, 0.03),
+    "path": (0.0, 0.0, 0.3),
 }
 SURFACES = {"separated": "asphalt", "lane": "asphalt", "shared": "asphalt", "none": None}
 EASE = {"separated": 0.62, "lane": 0.78, "shared": 0.85, "none": 1.3}
@@ -105,7 +105,7 @@ def bike_routes(city: City) -> Table:
     network = city.network
     ease = np.array([EASE[kind] for kind in right]) * np.where(network.kind == "main", 1.12, 1.0)
     cost: Numbers = np.round(network.length * ease, 3)
-    router = Router(network, cost)
+    router = Router(network, cost, right != "none")
     rows, shapes = [], []
     for number, (name, difficulty, places) in enumerate(ROUTES, 1):
         way = router.through(places)

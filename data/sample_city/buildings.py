@@ -31,7 +31,8 @@ class Buildings:
 
 def make_buildings(network: Network, kept_free: shapely.Geometry) -> Buildings:
     """Footprints along every street that is not a path or a bridge."""
-    built = np.flatnonzero((network.kind != "path") & ~network.bridge)
+    open_country = np.isin(network.zone, ("country",))
+    built = np.flatnonzero((network.kind != "path") & ~network.bridge & ~open_country)
     zone = np.array([z if z in FRONTS else "grid" for z in network.zone[built]])
     zone = np.where((zone == "grid") & _far(network, built), "suburb", zone)
     front = np.array([FRONTS[z] for z in zone])

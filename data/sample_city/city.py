@@ -7,7 +7,6 @@ from datetime import date
 
 import numpy as np
 import shapely
-from shapely.geometry import Polygon
 
 from data.sample_city.buildings import Buildings, make_buildings
 from data.sample_city.districts import Districts, make_districts
@@ -18,14 +17,12 @@ from data.sample_city.streets import Network, make_network
 from data.sample_city.water import Water, make_water
 
 TODAY = date(2026, 11, 23)  # the day all registers were closed
-LAND = (6600.0, 5500.0)  # half of the land that is drawn, east and north
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class City:
     """Everything that the layers are drawn from, in metres."""
 
-    land: Polygon
     water: Water
     plan: Plan
     parks: tuple[Park, ...]
@@ -50,7 +47,6 @@ def make_city() -> City:
     parks += make_squares(blocks)
     kept_free = shapely.union_all([water.all, *(park.shape for park in parks)])
     return City(
-        land=shapely.box(-LAND[0] + 900, -LAND[1] + 900, LAND[0] - 900, LAND[1] - 900).buffer(900),
         water=water, plan=plan, parks=parks, network=network, blocks=blocks,
         districts=make_districts(plan, water), buildings=make_buildings(network, kept_free),
     )  # fmt: skip

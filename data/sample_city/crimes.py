@@ -67,6 +67,7 @@ class Doors:
 
     at: Coords
     edge: Indices
+    busy: Numbers  # how many people pass
 
 
 def crimes(city: City) -> Table:
@@ -88,8 +89,10 @@ def _doors(city: City) -> Doors:
     network = city.network
     lines: Lines = network.lines
     places = places_along(lines, np.full(len(lines), ADDRESS_STEP_M), 6.0)
-    places = places.only(~network.bridge[places.line])
-    return Doors(np.round(places.aside(5.5), 2), places.line)
+    places = places.only(~(network.bridge | (network.zone == "country"))[places.line])
+    crowd = {"main": 2.4, "secondary": 1.5, "path": 0.35}
+    busy = np.array([crowd.get(kind, 1.0) for kind in network.kind])
+    return Doors(np.round(places.aside(5.5), 2), places.line, busy[places.line])
 
 
 def _pull(doors: Doors, offence: Offence) -> Numbers:
@@ -103,7 +106,7 @@ def _pull(doors: Doors, offence: Offence) -> Numbers:
         near = np.exp(-(((at - spot) / reach) ** 2).sum(axis=1))
         pull = pull * (1 + strength * near) + 0.06 * strength * near
     door = np.exp(chance(f"doors {offence.name}").normal(0, 0.8, len(at)))
-    return np.asarray(pull * luck[doors.edge] * door)
+    return np.asarray(pull * doors.busy * luck[doors.edge] * door)
 
 
 def _minutes(offence: Offence, count: int, draw: np.random.Generator) -> Indices:

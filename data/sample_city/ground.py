@@ -17,12 +17,14 @@ SPEEDS = {"main": 50, "secondary": 50, "residential": 30, "path": None}
 
 def land(city: City) -> Table:
     rows = [("land", "Pays de la Vernelle")]
-    return Table(file="land.geojson", header=("id", "name"), rows=rows, shapes=_array([city.land]))
+    return Table(
+        file="land.geojson", header=("id", "name"), rows=rows, shapes=_array([city.plan.land])
+    )
 
 
 def water(city: City) -> Table:
     bodies = [
-        (name, kind, shape.intersection(city.land)) for name, kind, shape in city.water.bodies
+        (name, kind, shape.intersection(city.plan.land)) for name, kind, shape in city.water.bodies
     ]
     rows = [
         (f"W{number:02}", name, kind, round(shape.area))

@@ -41,11 +41,15 @@ WORKYARD = Manner(zone="works", gaps=(210, 330), sway=Ripple.of("works", 10, 150
 def infill(plan: Plan, water: Water, parks: tuple[Park, ...]) -> list[Street]:
     """All lesser streets and paths; their ends lie on the streets that bound their cell."""
     outlines = _park_outlines(plan, water, parks)
-    bounds = [street.line for street in (*plan.streets, *outlines)] + [plan.limit.exterior]
+    bounds = [street.line for street in (*plan.avenues, *plan.quays, *outlines)] + [
+        plan.limit.exterior
+    ]
     cells = parts(shapely.polygonize(parts(shapely.union_all(bounds, grid_size=0.1))))
     taken = shapely.union_all([park.shape for park in parks] + [water.all.buffer(12)])
     streets = [*outlines, *_old_town(plan), *_paths(parks, water)]
-    roads = shapely.union_all([street.line for street in plan.avenues]).buffer(420)
+    roads = shapely.union_all([street.line.simplify(3) for street in plan.avenues]).buffer(
+        420, quad_segs=4
+    )
     for number, cell in enumerate(sorted(cells, key=lambda cell: cell.centroid.coords[0])):
         manner = _manner(cell.centroid.coords[0])
         open_ground = cell.difference(taken)

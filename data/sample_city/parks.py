@@ -34,6 +34,10 @@ GREENS = (  # name, kind, centre, size, turn
     ("Bois du Levant", "wood", (5000.0, 3100.0), (1300.0, 1700.0), 15.0),
     ("Bois des Charbonniers", "wood", (-4700.0, -3350.0), (1500.0, 1300.0), 70.0),
     ("Marais de la Vernelle", "meadow", (2450.0, 3050.0), (520.0, 950.0), -58.0),
+    ("Forêt de Roquebelle", "wood", (-5900.0, 3900.0), (2300.0, 2600.0), 30.0),
+    ("Forêt de Montgris", "wood", (3000.0, 5000.0), (1700.0, 1300.0), 40.0),
+    ("Bois du Péage", "wood", (-2300.0, -4850.0), (2600.0, 900.0), -6.0),
+    ("Bois de l’Aulnaie", "wood", (6200.0, -2000.0), (1100.0, 1500.0), 80.0),
     ("Parc des Tuileries", "park", (-820.0, -1930.0), (430.0, 300.0), 30.0),
 )
 SQUARES = listed(
@@ -72,7 +76,7 @@ def make_parks(plan: Plan, water: Water) -> tuple[Park, ...]:
     found: list[Park] = []
     for name, kind, shape in shapes:
         rest = shape.difference(dry if name != "Pointe de l’Île" else roads)
-        rest = rest.intersection(plan.limit).buffer(-8).buffer(8)
+        rest = rest.intersection(plan.land).buffer(-8).buffer(8)
         pieces = [piece for piece in parts(rest) if piece.area > 1500]
         if pieces:
             whole = MultiPolygon(pieces) if len(pieces) > 1 else pieces[0]

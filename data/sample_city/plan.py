@@ -15,6 +15,8 @@ from data.sample_city.water import Water
 Kind = Literal["main", "secondary", "residential", "path"]
 
 OLD_TOWN = np.array([-330.0, 330.0])
+LAND = (6600.0, 5500.0)  # half of the land that is drawn, east and north
+CORNER = 900.0  # the radius of its corners
 SWAY = Ripple.of("main streets", 70, 2300)
 RINGS = (  # radius in metres, stretch from west to east, names of its quarters
     (560.0, 1.0, ("Cours des Remparts", "Cours du Levant", "Cours Saint-Aubin", "Cours du Midi")),
@@ -74,22 +76,30 @@ class Street:
 class Plan:
     """What the rest of the city grows between."""
 
-    limit: Polygon
+    land: Polygon  # all that is drawn
+    limit: Polygon  # of the city
     avenues: tuple[Street, ...]  # rings and avenues: they bound districts and cross the river
     quays: tuple[Street, ...]
+    roads: tuple[Street, ...]  # how the avenues go on beyond the limit
 
     @property
     def streets(self) -> tuple[Street, ...]:
-        return self.avenues + self.quays
+        return self.avenues + self.quays + self.roads
 
 
 def make_plan(water: Water) -> Plan:
     """Rings, avenues and quays inside the city limit."""
     limit = Polygon(_ring(1.0, 1.0, limit=True))
+    east, north = LAND[0] - CORNER, LAND[1] - CORNER
+    land = shapely.box(-east, -north, east, north).buffer(CORNER)
     streets = [street for ring in RINGS for street in _ring_streets(*ring)]
-    streets += [_avenue(*avenue, limit=limit, kind="main") for avenue in AVENUES]
-    streets += [_avenue(*avenue, limit=limit, kind="secondary") for avenue in MINOR_AVENUES]
-    return Plan(limit, tuple(streets), tuple(_quays(water)))
+    ways = [_avenue(*avenue, land=land, kind="main") for avenue in AVENUES]
+    streets += [_within(way, limit) for way in ways]
+    streets += [_avenue(*avenue, land=land, kind="secondary") for avenue in MINOR_AVENUES]
+    roads = [road for way in ways for road in _beyond(way, limit)]
+    return Plan(
+        land, limit, tuple(streets), (*_quays(water), *_island_streets(water)), tuple(roads)
+    )
 
 
 def _ring(radius: float, stretch: float, *, limit: bool = False) -> Coords:
@@ -121,17 +131,35 @@ def _ring_streets(radius: float, stretch: float, names: tuple[str, ...]) -> list
     ]
 
 
-def _avenue(angle: float, start: float, name: str, *, limit: Polygon, kind: Kind) -> Street:
-    """A way out of town: from its ring to the limit, or to the outer ring if minor."""
-    reach = np.arange(start * 0.75, 8200.0 if kind == "main" else RINGS[-1][0] * 1.25, 60.0)
+def _within(way: Street, limit: Polygon) -> Street:
+    inside = parts(way.line.intersection(limit))
+    return Street(way.name, way.kind, max(inside, key=shapely.length))
+
+
+def _beyond(way: Street, limit: Polygon) -> list[Street]:
+    """The country road that an avenue turns into."""
+    name = way.name.replace("Avenue", "Route")
+    outside = parts(way.line.difference(limit))
+    return [Street(name, "secondary", line, "country") for line in outside if line.length > 80]
+
+
+def _avenue(angle: float, start: float, name: str, *, land: Polygon, kind: Kind) -> Street:
+    """A way out of town: from its ring to the edge of the land, or to the outer ring if minor."""
+    reach = np.arange(start * 0.75, 9500.0 if kind == "main" else RINGS[-1][0] * 1.25, 60.0)
     turn = np.radians(angle + 1.8 * np.sin(reach / 900 + chance(name).random() * 6.3))
     widen = np.interp(reach, [ring[0] for ring in RINGS], [ring[1] for ring in RINGS])
     at = OLD_TOWN + np.column_stack([np.cos(turn) * widen, np.sin(turn)]) * reach[:, None]
     wide = next(wide for radius, wide, _ in RINGS if radius == start)
-    inside = LineString(SWAY.bend(at)).intersection(limit).difference(Polygon(_ring(start, wide)))
+    inside = LineString(SWAY.bend(at)).intersection(land).difference(Polygon(_ring(start, wide)))
     if kind == "secondary":
         inside = inside.intersection(Polygon(_ring(*RINGS[-1][:2])))
     return Street(name, kind, max(parts(inside), key=shapely.length))
+
+
+def _island_streets(water: Water) -> list[Street]:
+    """A quay around the island; the avenues that cross the island cross it too."""
+    edge = LineString(water.island.buffer(-15).buffer(3).exterior.coords)
+    return [Street("Quai de l’Île", "secondary", edge)]
 
 
 def _quays(water: Water) -> list[Street]:

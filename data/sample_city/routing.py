@@ -9,20 +9,20 @@ from itertools import pairwise
 import numpy as np
 from shapely.geometry import LineString
 
-from data.sample_city.space import Coords, Indices, Numbers, coords_of
+from data.sample_city.space import Coords, Indices, Mask, Numbers, coords_of
 from data.sample_city.streets import Network
 
 
 class Router:
-    """Finds the cheapest way between crossings, where each edge has a cost."""
+    """Finds the cheapest way between crossings; ways begin, turn and end on edges with stops."""
 
-    def __init__(self, network: Network, cost: Numbers) -> None:
+    def __init__(self, network: Network, cost: Numbers, stops: Mask) -> None:
         self._network = network
         self._next: dict[int, list[tuple[int, int, float]]] = {}
         for edge, (a, b) in enumerate(network.ends.tolist()):
             self._next.setdefault(a, []).append((b, edge, float(cost[edge])))
             self._next.setdefault(b, []).append((a, edge, float(cost[edge])))
-        self._nodes: Indices = np.array(sorted(self._next), dtype=np.int64)
+        self._nodes: Indices = np.unique(network.ends[stops])
 
     def _nearest(self, place: str) -> int:
         x, y = place.split()
@@ -37,7 +37,11 @@ class Router:
         stops = [self._nearest(place) for place in places.split(",")]
         way: list[tuple[int, bool]] = []
         for start, goal in pairwise(stops):
-            way += self._way(start, goal)
+            for step in self._way(start, goal):
+                if way and way[-1][0] == step[0]:
+                    way.pop()  # there and back: the place lay a little off the way
+                else:
+                    way.append(step)
         return way
 
     def _way(self, start: int, goal: int) -> list[tuple[int, bool]]:

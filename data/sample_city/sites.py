@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from data.sample_city.city import TODAY, City, codes, pick
 from data.sample_city.plan import OLD_TOWN
-from data.sample_city.space import Coords, Indices, Lines, chance, coords_of, stretch
+from data.sample_city.space import Coords, Indices, Lines, chance, coords_of, parts, stretch
 from data.sample_city.write import Table, blanked, geo_points, geojson
 
 COUNT = 600
@@ -83,11 +83,11 @@ def _strips(city: City, count: int, draw: np.random.Generator) -> tuple[Lines, I
     edges = pick(draw, weight, count)
     again = np.flatnonzero(draw.random(count) < 0.08)
     edges[again[again > 0]] = edges[again[again > 0] - 1]
-    widths = {"main": (7.0, 10.0), "secondary": (4.5, 6.5), "residential": (3.0, 4.5)}
+    widths = {"main": (7.5, 11.0), "secondary": (5.0, 7.5), "residential": (3.5, 5.5)}
     found = []
     for edge in edges.tolist():
         line = network.lines[edge]
-        length = min(line.length, 18 + 150 * draw.random() ** 2)
+        length = min(line.length, 30 + 190 * draw.random() ** 2)
         start = draw.random() * (line.length - length)
         side = draw.choice([-1.0, 0.0, 1.0]) * draw.uniform(1.0, 3.5)
         low, high = widths[str(network.kind[edge])]
@@ -108,11 +108,15 @@ def _lots(city: City, count: int, draw: np.random.Generator) -> Lines:
     away = np.hypot(*(coords_of(shapely.centroid(houses)) - OLD_TOWN).T)
     chosen = pick(draw, np.exp(-away / 2000), count)
     yard = shapely.buffer(houses[chosen], draw.uniform(3, 9, count), join_style="mitre")
-    tree = shapely.STRtree(houses)
+    tree, lines = shapely.STRtree(houses), city.network.lines
+    streets = shapely.STRtree(lines)
     found = []
     for lot, reach in zip(yard, draw.uniform(0, 14, count).tolist(), strict=True):
         near = houses[np.sort(tree.query(lot.buffer(reach), predicate="intersects"))]
-        found.append(shapely.union_all([lot, *near]).convex_hull)
+        hull = shapely.union_all([lot, *near]).convex_hull
+        crossed = lines[streets.query(hull, predicate="dwithin", distance=6)]
+        pieces = parts(hull.difference(shapely.union_all(crossed).buffer(6)))
+        found.append(max(pieces, key=shapely.area))
     return np.array(found, dtype=object)
 
 

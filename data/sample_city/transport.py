@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import shapely
 
@@ -115,12 +117,13 @@ def car_parks(city: City) -> Table:
     return Table(file="car_parks.csv", header=header, rows=rows, delimiter=",")
 
 
+@lru_cache(maxsize=1)
 def _routes(city: City) -> list[shapely.LineString]:
     network = city.network
     ease = np.array(
         [{"main": 0.7, "secondary": 0.9, "path": 9.0}.get(kind, 1.7) for kind in network.kind]
     )
-    router = Router(network, np.round(network.length * ease, 3))
+    router = Router(network, np.round(network.length * ease, 3), network.kind == "main")
     return [joined(network, router.through(places)) for _, _, _, places in LINES]
 
 

@@ -78,9 +78,9 @@ def _in_streets(city: City) -> tuple[Coords, Indices]:
     kind = network.kind
     lucky = chance("streets with trees").random(len(network.streets))[network.owner]
     share = np.array([PLANTED[k] for k in kind]) * np.where(network.zone == "core", 0.12, 1.0)
-    edges = np.flatnonzero((lucky < share) & ~network.bridge)
+    edges = np.flatnonzero((lucky < share) & ~network.bridge & (network.zone != "country"))
     kind = kind[edges]
-    places = places_along(network.lines[edges], np.array([SPACING[k] for k in kind]), 9.0)
+    places = places_along(network.lines[edges], np.array([SPACING[k] for k in kind]), 5.0)
     at = places.aside(np.array([OFFSET[k] for k in kind])[places.line])
     draw = chance("street trees")
     at = np.round(at + draw.normal(0, 0.25, at.shape), 2)
@@ -99,10 +99,11 @@ def _in_parks(city: City, count: int) -> tuple[Coords, Indices]:
     value = shapely.area(shapes) ** 0.72 * [weight.get(park.kind, 0.35) for park in city.parks]
     draw = chance("park trees")
     found, owners = [], []
+    wet = city.water.all.buffer(3)
     for index in np.flatnonzero(value > 0).tolist():
         wanted = round(count * 1.02 * value[index] / value.sum())
         at = _groves(shapes[index], wanted * 4 + 40, draw)
-        at = at[inside(shapes[index], at) & ~inside(city.water.all.buffer(3), at)][:wanted]
+        at = at[inside(shapes[index], at) & ~inside(wet, at)][:wanted]
         found.append(at)
         owners.append(np.full(len(at), index))
     return np.vstack(found)[:count], np.concatenate(owners)[:count]

@@ -48,7 +48,7 @@ def make_city() -> City:
     kept_free = shapely.union_all([water.all, *(park.shape for park in parks)])
     return City(
         water=water, plan=plan, parks=parks, network=network, blocks=blocks,
-        districts=make_districts(plan, water), buildings=make_buildings(network, kept_free),
+        districts=make_districts(plan, water), buildings=make_buildings(network, blocks, kept_free),
     )  # fmt: skip
 
 
@@ -57,9 +57,10 @@ def midpoints(lines: Lines) -> Coords:
     return coords_of(shapely.line_interpolate_point(lines, 0.5, normalized=True))
 
 
-def codes(city: City, at: Coords) -> list[str]:
-    """The code of the district that each point lies in."""
-    return [city.districts.codes[index] for index in city.districts.of(at)]
+def codes(city: City, at: Coords) -> list[str | None]:
+    """The code of the district that each point lies in, or nothing outside the limit."""
+    names = (*city.districts.codes, None)
+    return [names[index] for index in city.districts.of(at).tolist()]
 
 
 def pick(draw: np.random.Generator, weights: Numbers, count: int) -> Indices:

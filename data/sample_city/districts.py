@@ -53,14 +53,10 @@ class Districts:
     shapes: tuple[BaseGeometry, ...]
 
     def of(self, at: Coords) -> Indices:
-        """The index of the district that each point lies in; the nearest, outside the limit."""
+        """The index of the district that each point lies in; -1 outside the limit."""
         found: Indices = np.full(len(at), -1, dtype=np.int64)
         for number, shape in enumerate(self.shapes):
             found[(found < 0) & inside(shape, at)] = number
-        outside = np.flatnonzero(found < 0)
-        tree = shapely.STRtree(self.shapes)
-        _, nearest = tree.query_nearest(shapely.points(at[outside]), all_matches=False)
-        found[outside] = nearest
         return found
 
 
@@ -127,5 +123,7 @@ def populations(districts: Districts, network: Network) -> NDArray[np.int64]:
     where = districts.of(
         coords_of(shapely.line_interpolate_point(network.lines, 0.5, normalized=True))
     )
-    total = np.bincount(where, weights=people, minlength=len(districts.codes))
+    total = np.bincount(
+        where[where >= 0], weights=people[where >= 0], minlength=len(districts.codes)
+    )
     return np.asarray(np.round(total * 1.05 + 180), dtype=np.int64)

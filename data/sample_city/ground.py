@@ -50,9 +50,9 @@ def parks(city: City) -> Table:
 def buildings(city: City) -> Table:
     built = city.buildings
     where = codes(city, coords_of(shapely.centroid(built.shapes)))
-    facts = zip(built.use.tolist(), built.floors.tolist(), where, strict=True)
+    facts = zip(built.names, built.use.tolist(), built.floors.tolist(), where, strict=True)
     rows = [(f"B{number:05}", *fact) for number, fact in enumerate(facts, 1)]
-    header = ("id", "use", "floors", "district")
+    header = ("id", "name", "use", "floors", "district")
     return Table(file="buildings.geojsonl", header=header, rows=rows, shapes=built.shapes)
 
 

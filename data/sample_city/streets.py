@@ -47,7 +47,7 @@ class Network:
 
 def make_network(plan: Plan, water: Water, parks: tuple[Park, ...]) -> Network:
     """One connected network of all streets, thinned so that no two blocks are alike."""
-    streets = (*plan.streets, *infill(plan, water, parks))
+    streets = (*plan.streets, *sorted(infill(plan, water, parks), key=_rank))
     laid = parts(shapely.union_all([street.line for street in streets], grid_size=GRID_M))
     owner = _owners(laid, streets)
     zones = np.array([street.zone for street in streets])[owner]
@@ -69,14 +69,19 @@ def make_network(plan: Plan, water: Water, parks: tuple[Park, ...]) -> Network:
     )  # fmt: skip
 
 
+def _rank(street: Street) -> int:
+    return ("main", "secondary", "residential", "path").index(street.kind)
+
+
 def _owners(lines: Lines, streets: tuple[Street, ...]) -> Indices:
-    """Which street each edge was cut from: the one its middle lies on."""
+    """The street that each edge was cut from; of several that coincide there, the greatest."""
     at, street = shapely.get_coordinates([street.line for street in streets], return_index=True)
     same = street[1:] == street[:-1]
     pieces = shapely.linestrings(np.stack([at[:-1], at[1:]], axis=1)[same])
     middles = shapely.line_interpolate_point(lines, 0.5, normalized=True)
-    _, nearest = shapely.STRtree(pieces).query_nearest(middles, all_matches=False)
-    owner: Indices = street[:-1][same][nearest]
+    edge, piece = shapely.STRtree(pieces).query(middles, predicate="dwithin", distance=2 * GRID_M)
+    owner: Indices = np.full(len(lines), len(streets), dtype=np.int64)
+    np.minimum.at(owner, edge, street[:-1][same][piece])
     return owner
 
 

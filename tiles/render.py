@@ -16,6 +16,7 @@ from layers.errors import StoreUnavailable
 from layers.model import Layer
 from tiles.address import TileAddress
 from tiles.cache import Entry, SingleFlight, TileCache
+from tiles.errors import AddressRefused
 from tiles.query import tile_query
 
 TILE_FORMAT = "1"  # raise it when the same rows are to give other bytes
@@ -67,9 +68,12 @@ class Renderer:
     def validator(self, ids: Sequence[str], at: TileAddress) -> str:
         """What the tile's ETag is made of; costs neither a query nor the tile.
 
-        Raises LayerNotFound.
+        Raises LayerNotFound, and AddressRefused for a layer without geometry.
         """
         layers = [self._knowledge.catalog.layer(layer_id) for layer_id in ids]
+        for layer in layers:
+            if not layer.layer.has_geometry:
+                raise AddressRefused("layers", layer.id, "this layer has no geometry, so no tiles")
         return _validator(layers, [self._version(layer, at) for layer in layers])
 
     def _version(self, layer: PublishedLayer, at: TileAddress) -> int:

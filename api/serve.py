@@ -1,0 +1,48 @@
+"""Run the web server: granian, a raw ASGI application, several worker processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from granian import Granian
+from granian.constants import Interfaces, Loops
+
+from api.settings import ApiSettings
+from layers.errors import LayersError
+
+
+class PortTaken(LayersError):
+    """Another program listens where we should."""
+
+
+def check_port(settings: ApiSettings) -> None:
+    """Raise PortTaken, with the fix, before any work is begun in vain."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as exc:
+            raise PortTaken(
+                f"port {settings.port} on {settings.host} is taken; choose another,"
+                " for example PORT=8001 make up"
+            ) from exc
+
+
+def serve(web_url: str, settings: ApiSettings) -> None:
+    """Serve until SIGINT or SIGTERM. Workers read their settings from the environment."""
+    os.environ["QUARTIER_WEB_DATABASE_URL"] = web_url
+    Granian(
+        "api.main:create",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
+        workers=settings.workers,
+        factory=True,
+        log_access=False,
+        log_level="warning",
+        respawn_failed_workers=True,
+        workers_kill_timeout=5,
+        backlog=2048,
+    ).serve()

@@ -1,0 +1,39 @@
+"""What an operator may set for the web, read from the environment once."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ApiSettings(BaseSettings):
+    """Values from the environment, prefixed `QUARTIER_`."""
+
+    model_config = SettingsConfigDict(env_prefix="QUARTIER_", frozen=True, extra="ignore")
+
+    host: str = Field(default="127.0.0.1", description="Address the server listens on.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port the server listens on.")
+    workers: int = Field(default=2, ge=1, le=64, description="Server processes.")
+    public_url: str | None = Field(
+        default=None,
+        description="Where people reach this server, such as https://maps.example.org;"
+        " without it, the address they asked for.",
+    )
+    web_database_url: SecretStr | None = Field(
+        default=None, description="Database of the readers; logs in as quartier_web."
+    )
+    cache_bytes: int = Field(
+        default=256 * 1024 * 1024, ge=0, description="Memory for finished tiles, in each worker."
+    )
+    tile_connections: int = Field(
+        default=4, ge=1, le=100, description="Database connections for tiles, in each worker."
+    )
+    query_connections: int = Field(
+        default=3, ge=1, le=100, description="Database connections for the rest, in each worker."
+    )
+    queue: int = Field(
+        default=256, ge=0, description="Requests that may wait for a connection before a 503."
+    )
+    query_timeout_s: float = Field(
+        default=10.0, gt=0, le=600, description="Seconds a query may run in the database."
+    )

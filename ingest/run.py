@@ -1,0 +1,239 @@
+"""One run: read, stage, merge, publish. It ends published, unchanged or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import adbc_driver_postgresql.dbapi
+import pyarrow as pa
+import sqlalchemy as sa
+
+from ingest.errors import IngestError, SourceRefused
+from ingest.read import read
+from ingest.report import Counts, Report
+from ingest.rows import Batch, Refusal
+from layers.engine import owner_engine, store_errors
+from layers.errors import LayersError
+from layers.model import Layer
+from layers.runs import RunRecord, Withheld
+from layers.write import Merged, Stage, drop_stage, publish, stage
+
+Progress = Callable[[str, int, int, int], None]  # what is done, bytes read, bytes in all, rows
+
+
+def _no_progress(doing: str, done: int, total: int, rows: int) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to load: a declared layer and the files that hold it.
+
+    `partial` says that the files hold only some of the layer's rows, so nothing is deleted.
+    """
+
+    layer: Layer
+    files: tuple[Path, ...]
+    partial: bool = False
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What has been read so far. `unnamed` counts withheld rows whose key could not be read."""
+
+    read: int = 0
+    quarantined: int = 0
+    cells: int = 0
+    without_place: int = 0
+    unnamed: int = 0
+
+    def add(self, batch: Batch, has_geometry: bool) -> None:
+        whole = [refusal for refusal in batch.refusals if refusal.column is None]
+        self.read += batch.read
+        self.quarantined += len(whole)
+        self.cells += len(batch.refusals) - len(whole)
+        self.unnamed += sum(refusal.key is None for refusal in whole)
+        if has_geometry:
+            self.without_place += batch.rows.column("geom").null_count
+
+
+def run(ingest_url: str, job: Job, progress: Progress = _no_progress) -> Report:
+    """Load the files into their layer.
+
+    A refused run raises SourceRefused or a LayersError after its record and its quarantine have
+    been written; the layer is then as it was.
+    """
+    started = time.monotonic()
+    engine = owner_engine(ingest_url)
+    try:
+        with (
+            store_errors(),
+            engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            record = RunRecord(connection, job.layer.id)
+            _check_files(job)
+            sources = _sources(job.files)
+            record.start(sources, version("quartier"))
+            try:
+                return _Run(ingest_url, engine, record, job, progress, started).go(sources)
+            except (IngestError, LayersError) as exc:
+                record.finish("refused", message=str(exc))
+                raise
+            finally:
+                drop_stage(connection, record.id)
+                record.release()
+    finally:
+        engine.dispose()
+
+
+def _check_files(job: Job) -> None:
+    if not job.files:
+        raise SourceRefused(job.layer.id, "no file given, and source.files names none that exists")
+    for path in job.files:
+        if not path.is_file():
+            raise SourceRefused(str(path), "there is no such file; check the path")
+
+
+def _sources(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Name, size and SHA-256 of each file, in order of their names."""
+    described = []
+    for path in sorted(files):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        described.append({"name": path.name, "bytes": path.stat().st_size, "sha256": digest})
+    return described
+
+
+def _checksum(sources: Sequence[dict[str, Any]]) -> str:
+    return hashlib.sha256("".join(source["sha256"] for source in sources).encode()).hexdigest()
+
+
+def reading_hash(layer: Layer) -> str:
+    """A hash of every part of the declaration that decides how rows are read."""
+    told = layer.model_dump(mode="json", include={"geometry", "key", "columns", "time_zone"})
+    for column in told["columns"]:
+        for word in ("label", "description", "unit"):
+            del column[word]
+    told["source"] = layer.source.model_dump(mode="json", exclude={"files"})
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class _Run:
+    def __init__(  # noqa: PLR0913
+        self,
+        url: str,
+        engine: sa.Engine,
+        record: RunRecord,
+        job: Job,
+        progress: Progress,
+        started: float,
+    ) -> None:
+        self._url = url
+        self._engine = engine
+        self._record = record
+        self._job = job
+        self._progress = progress
+        self._started = started
+        self._tally = _Tally()
+        self._facts: tuple[dict[str, Any], ...] = ()
+
+    def go(self, sources: Sequence[dict[str, Any]]) -> Report:
+        checksum, config = _checksum(sources), reading_hash(self._job.layer)
+        if self._seen_before(checksum, config):
+            return self._end(
+                "unchanged", checksum, config, Merged(revision=self._record.revision())
+            )
+        with (
+            closing(adbc_driver_postgresql.dbapi.connect(self._url)) as arrow,
+            stage(arrow, self._job.layer, self._record.id) as staged,
+        ):
+            self._read_into(staged)
+        if self._tally.read == 0:
+            raise SourceRefused(self._job.files[0].name, "holds no rows; the layer stays as it was")
+        self._progress("publishing", 1, 1, self._tally.read)
+        merged = publish(
+            self._engine, self._job.layer, self._record.id, may_delete=self._is_complete()
+        )
+        return self._end("published" if merged.changed else "unchanged", checksum, config, merged)
+
+    def _seen_before(self, checksum: str, config: str) -> bool:
+        """Whether the same bytes, read the same way, made the revision that is published now."""
+        last = self._record.last()
+        return (
+            last is not None
+            and (last.checksum, last.config_hash) == (checksum, config)
+            and last.revision == self._record.revision()
+        )
+
+    def _read_into(self, staged: Stage) -> None:
+        reading = read(self._job.layer, self._job.files)
+        for batch in reading:
+            self._tally.add(batch, self._job.layer.has_geometry)
+            self._record.quarantine([_withheld(refusal) for refusal in batch.refusals])
+            staged.append(_stage_rows(batch.rows))
+            self._progress("reading", batch.bytes_read, reading.total_bytes, self._tally.read)
+        self._facts = tuple(asdict(facts) for facts in reading.facts)
+
+    def _is_complete(self) -> bool:
+        """Whether what the files lack is gone: they hold the whole layer, and every row of
+        theirs can be told apart, the withheld ones too.
+        """
+        whole = self._job.layer.source.complete and not self._job.partial
+        return whole and (not self._job.layer.key or self._tally.unnamed == 0)
+
+    def _end(self, state: str, checksum: str, config: str, merged: Merged) -> Report:
+        counts = Counts(
+            read=self._tally.read,
+            inserted=merged.inserted,
+            updated=merged.updated,
+            unchanged=merged.unchanged,
+            quarantined=self._tally.quarantined,
+            duplicates=merged.duplicates,
+            deleted=merged.deleted,
+            cells=self._tally.cells,
+            without_place=self._tally.without_place,
+        )
+        message = self._message(state, counts)
+        self._record.finish(
+            state, checksum=checksum, config_hash=config, revision=merged.revision,
+            counts=asdict(counts), facts=list(self._facts), message=message,
+        )  # fmt: skip
+        return Report(
+            layer=self._job.layer.id,
+            run=self._record.id,
+            state=state,
+            revision=merged.revision,
+            counts=counts,
+            facts=self._facts,
+            seconds=time.monotonic() - self._started,
+            message=message,
+        )
+
+    def _message(self, state: str, counts: Counts) -> str:
+        if state == "unchanged" and not counts.read:
+            return "the same bytes as last time; nothing to do"
+        if state == "unchanged":
+            return "every row is as it was"
+        kept = self._job.layer.source.complete and not self._job.partial and not self._is_complete()
+        return "rows without a readable key were withheld, so nothing was deleted" if kept else ""
+
+
+def _withheld(refusal: Refusal) -> Withheld:
+    return Withheld(
+        file=refusal.file, line=refusal.line, row=refusal.row, column=refusal.column,
+        key=refusal.key, reason=refusal.reason, content=refusal.content,
+    )  # fmt: skip
+
+
+def _stage_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
+    return rows.rename_columns(
+        ["row_number" if name == "row" else name for name in rows.schema.names]
+    )

@@ -1,0 +1,62 @@
+"""`quartier apply`: make the database hold what the catalogue declares."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import sqlalchemy as sa
+import typer
+from rich.console import Console
+
+from layers.apply import Step, execute, plan
+from layers.catalogue_files import CatalogueFiles, read_catalogue
+from layers.cluster import open_store
+from layers.engine import owner_engine, store_errors
+from layers.errors import LayersError
+from layers.settings import StoreSettings
+from layers.setup import SETUP_LOCK, prepare_database
+
+
+def apply(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the steps as JSON.")] = False,
+) -> None:
+    """Create, change and withdraw layers and maps as data/catalogue declares. Drops no data.
+
+    Example: quartier apply --dry-run
+    """
+    settings = StoreSettings()
+    console = Console(stderr=True)
+    try:
+        files = read_catalogue(settings.catalogue)
+        with open_store(settings, tell=console.print) as urls:
+            prepare_database(urls.owner)
+            steps = apply_catalogue(urls.ingest, files, dry_run=dry_run)
+    except LayersError as exc:
+        console.print(str(exc), markup=False, highlight=False, style="red")
+        raise typer.Exit(1) from exc
+    if as_json:
+        sys.stdout.write(json.dumps({"dry_run": dry_run, "steps": [s.says for s in steps]}) + "\n")
+        return
+    for step in steps:
+        Console().print(f"{'would ' if dry_run else ''}{step.says}", highlight=False)
+    if not steps:
+        Console().print("Nothing to do: the database holds what the catalogue declares.")
+
+
+def apply_catalogue(ingest_url: str, files: CatalogueFiles, *, dry_run: bool = False) -> list[Step]:
+    """Plan and, unless it is a dry run, execute, in one transaction; returns the steps."""
+    engine = owner_engine(ingest_url)
+    try:
+        with store_errors(), engine.begin() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": SETUP_LOCK})
+            steps = plan(connection, files)
+            if not dry_run:
+                execute(connection, steps)
+            return steps
+    finally:
+        engine.dispose()

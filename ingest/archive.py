@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 from isal import igzip
 
@@ -68,7 +68,7 @@ class Member:
         """The inflated bytes, read once from the start."""
         with _told(self.name), self.path.open("rb") as raw:
             if self.packed == "gzip":
-                with igzip.IGzipFile(fileobj=raw, mode="rb") as inner:
+                with _gunzip(raw) as inner:
                     yield Stream(self, inner, raw)
             elif self.packed == "zip":
                 with zipfile.ZipFile(raw) as outer, outer.open(self.inside) as inner:
@@ -81,6 +81,10 @@ class Member:
         with target.open("wb") as out:
             for chunk in self.chunks():
                 out.write(chunk)
+
+
+def _gunzip(raw: IO[bytes]) -> IO[bytes]:
+    return cast(IO[bytes], igzip.IGzipFile(fileobj=raw, mode="rb"))  # type: ignore[no-untyped-call]
 
 
 class Stream:

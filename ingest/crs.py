@@ -14,7 +14,7 @@ from ingest.errors import SourceRefused
 from ingest.rows import Floats, Shapes
 
 DEGREES = CRS.from_epsg(4326)
-SAME_AS_DEGREES = {"EPSG:4326", "OGC:CRS84", "EPSG:4979"}
+SAME_AS_DEGREES = {"EPSG:4326", "EPSG:4979", "WGS 84 (CRS84)"}
 LEGACY = re.compile(r"urn:ogc:def:crs:(?P<authority>\w+):[^:]*:(?P<code>\w+)$", re.I)
 WKIDS = {"102100": "3857", "102113": "3857", "102110": "2154", "900913": "3857"}
 
@@ -39,8 +39,8 @@ def parse_crs(file: str, text: str) -> CRS:
 
 def name_of(crs: CRS) -> str:
     """EPSG:2154 where the system has a code, else its name."""
-    authority = crs.to_authority(min_confidence=70)
-    return ":".join(authority) if authority else crs.name
+    code = crs.to_epsg(min_confidence=70)
+    return f"EPSG:{code}" if code else crs.name
 
 
 def agreed_crs(file: str, read: CRS | None, declared: str | None) -> CRS | None:
@@ -87,8 +87,11 @@ def to_degrees(file: str, crs: CRS) -> Transform:
 
 def reproject(shapes: Shapes, transform: Transform) -> Shapes:
     """The shapes with every coordinate transformed."""
-    moved: Shapes = shapely.transform(shapes, transform, interleaved=False)
-    return moved
+
+    def moved(coordinates: Floats) -> Floats:
+        return np.column_stack(transform(coordinates[:, 0], coordinates[:, 1]))
+
+    return shapely.transform(shapes, moved)
 
 
 def guess(x: float, y: float) -> str:

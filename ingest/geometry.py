@@ -7,8 +7,9 @@ place; an invalid polygon is repaired and counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import shapely
@@ -23,7 +24,11 @@ FAMILIES = {
     GeometryType.LINE: (Shape.LINESTRING, Shape.MULTILINESTRING, Shape.LINEARRING),
     GeometryType.POLYGON: (Shape.POLYGON, Shape.MULTIPOLYGON),
 }
-MULTIS = {0: shapely.multipoints, 1: shapely.multilinestrings, 2: shapely.multipolygons}
+MULTIS: dict[int, Callable[..., Any]] = {
+    0: shapely.multipoints,
+    1: shapely.multilinestrings,
+    2: shapely.multipolygons,
+}
 POLYGONS = (Shape.POLYGON, Shape.MULTIPOLYGON)
 LINES = (Shape.LINESTRING, Shape.MULTILINESTRING)
 
@@ -78,7 +83,7 @@ def _unpack_collections(checked: Checked, wanted: GeometryType) -> None:
             checked.withhold(np.array([row]), [reason])
 
 
-def _leaves(shape: shapely.Geometry) -> list[shapely.Geometry]:
+def _leaves(shape: Any) -> list[Any]:
     """The single, filled parts of a shape, however deeply it is nested."""
     parts = list(shapely.get_parts(shape))
     while any(hasattr(part, "geoms") for part in parts):
@@ -158,7 +163,7 @@ def _mend(checked: Checked, rows: Ints) -> None:
         checked.notes["polygons_repaired_area_changed"] += int(moved.sum())
 
 
-def _polygonal(shape: shapely.Geometry | None) -> shapely.Geometry | None:
+def _polygonal(shape: Any) -> Any:
     """The areas of a shape, without the lines and points a repair leaves beside them."""
     if shape is None or shape.is_empty:
         return None

@@ -7,6 +7,7 @@ order or batch it came in.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -38,15 +39,15 @@ def content_keys(columns: Sequence[pa.Array], wkb: pa.Array | None) -> pa.Array:
     parts = [canonical(column).cast(pa.binary()) for column in columns]
     if wkb is not None:
         parts.append(wkb)
+    if not parts or not len(parts[0]):
+        return pa.array([], pa.string())
     joined = pc.binary_join_element_wise(
         *parts, BETWEEN, null_handling="replace", null_replacement=NOTHING
     )
     offsets = np.frombuffer(joined.buffers()[1], np.int32)[joined.offset :][: len(joined) + 1]
     data = memoryview(joined.buffers()[2] or b"")
     bounds = offsets.tolist()
-    digests = [
-        xxh3_128_hexdigest(data[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)
-    ]
+    digests = [xxh3_128_hexdigest(data[start:end]) for start, end in pairwise(bounds)]
     return pa.array(digests, pa.string())
 
 

@@ -14,7 +14,7 @@ from ingest.crs import Transform, guess, is_degrees, name_of, parse_crs, reproje
 from ingest.errors import SourceRefused
 from ingest.geometry import beyond, check_shapes
 from ingest.places import Places, Where, read_column, read_pair
-from ingest.rows import Chunk, Floats, Mask
+from ingest.rows import Chunk, Floats, Mask, Shapes
 from layers.model import GeometryType
 
 GATE_ROWS = 1_000  # located rows after which a file in the wrong unit is certain
@@ -93,12 +93,11 @@ class Locator:
         for row in np.flatnonzero(out).tolist():
             reasons.setdefault(row, self._beyond(tuple(bounds[row].tolist())))
         self._gate(bounds[:, 2], bounds[:, 3], out, int(there.sum()))
-        self.notes["without_place"] += int((~there).sum()) - len(
-            set(reasons) - set(np.flatnonzero(out).tolist())
-        )
+        taken_away = len(places.reasons | checked.reasons)
+        self.notes["without_place"] += int((~there).sum()) - taken_away
         return pa.array(shapely.to_wkb(checked.shapes, byte_order=1), pa.binary()), reasons
 
-    def _in_degrees(self, places: Places, shapes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def _in_degrees(self, places: Places, shapes: Shapes) -> Shapes:
         own = np.zeros(len(shapes), np.bool_)
         own[list(places.srids)] = True
         if self.crs is not None and not is_degrees(self.crs):
@@ -154,14 +153,14 @@ class Locator:
         raise SourceRefused(self.file, problem)
 
 
-def _as_shapes(x: Floats, y: Floats) -> np.ndarray:  # type: ignore[type-arg]
+def _as_shapes(x: Floats, y: Floats) -> Shapes:
     shapes = np.full(len(x), None, dtype=object)
     there = np.isfinite(x) & np.isfinite(y)
     shapes[there] = shapely.points(x[there], y[there])
     return shapes
 
 
-def _not_finite(shapes: np.ndarray) -> Mask:  # type: ignore[type-arg]
+def _not_finite(shapes: Shapes) -> Mask:
     """Which shapes have a coordinate that is no number."""
     coordinates, owner = shapely.get_coordinates(shapes, return_index=True)
     flags = np.zeros(len(shapes), np.bool_)

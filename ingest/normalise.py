@@ -66,6 +66,7 @@ class Normaliser:
     filled: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
     ambiguous: Counter[str] = field(default_factory=Counter)
+    odd_times: dict[str, str] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
 
     def batch(self, chunk: Chunk) -> Batch:
@@ -115,8 +116,10 @@ class Normaliser:
         self.filled[column.name] += len(text) - text.null_count
         unread = int(cells.bad.sum())
         self.unread[column.name] += unread
-        if unread and column.type in TIMES and column.format is None:
-            self.ambiguous[column.name] += ambiguous(text.filter(pa.array(cells.bad)))
+        if unread and column.type in TIMES:
+            odd = text.filter(pa.array(cells.bad))
+            self.odd_times.setdefault(column.name, odd[0].as_py())
+            self.ambiguous[column.name] += ambiguous(odd)
 
     def _withheld(self, chunk: Chunk, columns: Mapping[str, Cells]) -> dict[int, tuple[str, str]]:
         """By row, the kind of flaw and the reason why the row cannot be taken."""
@@ -202,18 +205,31 @@ class Normaliser:
         self.kinds[kind] += 1
         self.examples.setdefault(kind, reason)
 
+    def _check_times(self, column: Column) -> None:
+        """Refuse a column of dates most of which cannot be read: it needs its `format`."""
+        filled, unread = self.filled[column.name], self.unread[column.name]
+        if column.type not in TIMES or filled < 2 or unread * 2 <= filled:
+            return
+        if column.format is not None:
+            problem = f"are not written as {column.format}; correct its `format`"
+        elif self.ambiguous[column.name]:
+            problem = (
+                "leave open which number is the day; "
+                'declare its `format`, for example "%d/%m/%Y" or "%m/%d/%Y"'
+            )
+        else:
+            return
+        shown = self.odd_times[column.name]
+        raise SourceRefused(
+            self.file, f"{column.name}: {unread} of {filled} values, such as {shown!r}, {problem}"
+        )
+
     def finish(self) -> None:
         """Refuse the whole file where most of it could not be read."""
         if self.locator is not None:
             self.locator.check_degrees()
-        for column, count in self.unread.items():
-            kind = self.layer.column(column)
-            if kind.type in TIMES and count * 2 > self.filled[column] and self.ambiguous[column]:
-                raise SourceRefused(
-                    self.file,
-                    f"{column}: {count} of {self.filled[column]} dates leave open which number is "
-                    'the day; declare its `format`, for example "%d/%m/%Y" or "%m/%d/%Y"',
-                )
+        for column in self.layer.columns:
+            self._check_times(column)
         if self.read >= 2 and self.withheld * 2 > self.read:
             common = "; ".join(
                 f"{count} such as: {self.examples[kind]}"

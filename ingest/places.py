@@ -33,6 +33,7 @@ POINT_NAMES = ("geo_point_2d", "geopoint", "geo_point", "coordonnees", "coordina
 LAT_LON = r"^\(?\s*(?P<lat>[+-]?\d+(?:\.\d+)?)\s*[,;]\s*(?P<lon>[+-]?\d+(?:\.\d+)?)\s*\)?$"
 EWKT = re.compile(r"SRID=(\d+);\s*(.*)", re.I | re.S)
 HEX_WKB = re.compile(r"[0-9a-fA-F]{18,}")
+PARTS = re.compile(r"^\w+Exception: |Error parsing JSON: |'?\[json\.exception\.[\w.]+\] |'$")
 LONGITUDES = ("lon", "lng", "long", "longitude", "x")
 LATITUDES = ("lat", "latitude", "y")
 
@@ -168,8 +169,8 @@ def _read_wkt(places: Places, row: int, text: str, header: str) -> None:
     except shapely.errors.ShapelyError as exc:
         shown = text if len(text) <= 60 else text[:60] + "…"
         places.reasons[row] = (
-            f'{header}: {shown!r} is no geometry ({_first_line(exc)}); write "latitude, longitude", '
-            "WKT or GeoJSON"
+            f"{header}: {shown!r} is no geometry ({_first_line(exc)}); "
+            'write "latitude, longitude", WKT or GeoJSON'
         )
         return
     places.shapes[row] = shape
@@ -216,5 +217,10 @@ def _named_point(value: dict[str, Any]) -> shapely.Geometry | None:
 
 
 def _first_line(exc: Exception) -> str:
-    text = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-    return text.removeprefix("ParseException: ").removeprefix("IllegalArgumentException: ")
+    """What GEOS or a parser says, without the names of its parts."""
+    text = (str(exc).strip() or type(exc).__name__).splitlines()[0]
+    if "do not form a closed linestring" in text:
+        return "a ring is not closed; its last position must repeat its first"
+    return re.sub(
+        r"^\w+Exception: |Error parsing JSON: |'?\[json\.exception\.[\w.]+\] |'$", "", text
+    )

@@ -120,10 +120,11 @@ def _found_headers(layer: Layer, table: Table) -> dict[str, str | None]:
 
 
 def _locator(layer: Layer, table: Table) -> Locator | None:
-    if not layer.has_geometry or (table.empty and not table.headers):
+    if not layer.has_geometry:
         return None
     crs = agreed_crs(table.name, table.crs, layer.source.crs)
-    return Locator(table.name, layer.geometry, find_where(layer, table), crs)
+    where = None if table.located and table.empty else find_where(layer, table)
+    return Locator(table.name, layer.geometry, where, crs)
 
 
 def _wanted(reader: Normaliser) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ingest.archive import Member
 from ingest.errors import SourceRefused
+from ingest.text import bare_utf16
 
 Format = Literal["csv", "geojson", "geojsonseq", "shapefile", "geopackage"]
 
@@ -53,7 +54,7 @@ def _binary(member: Member, head: bytes) -> Format | None:
     for magic, what in BINARY:
         if head.startswith(magic):
             raise SourceRefused(member.name, f"this is {what}; give {READABLE}")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) * 3 > len(head):
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or bare_utf16(head):
         return None  # UTF-16, with or without its mark
     if b"\x00\x00" in head:
         raise SourceRefused(member.name, f"this is no text and no format known; give {READABLE}")

@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from ingest.errors import SourceRefused
 
 CHUNK_BYTES = 1 << 22
@@ -19,7 +22,7 @@ BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 NOT_CP1252 = (b"\x81", b"\x8d", b"\x8f", b"\x90", b"\x9d")
-MOJIBAKE = re.compile(r"Ã[\x80-\xbf€-™]|â€[\x80-\xbf™œ“”]|Â[\xa0-\xbf]")
+FIRST_OF_SEVERAL = 0xC2  # the least byte that starts a character beyond ASCII
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,28 +43,39 @@ class _Survey:
     """Counts, over a whole file, what speaks for and against UTF-8."""
 
     def __init__(self) -> None:
-        self.decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self.decoder = codecs.getincrementaldecoder("utf-8")("strict")
         self.wide = 0
         self.flaws = 0
         self.mojibake = 0
         self.not_cp1252 = False
 
     def add(self, chunk: bytes, final: bool = False) -> None:
-        if chunk.isascii() and not final and not self.decoder.getstate()[0]:
+        waiting = self.decoder.getstate()[0]
+        if chunk.isascii() and not waiting and not final:
             return
-        text = self.decoder.decode(chunk, final)
-        if text.isascii():
-            return
-        self.mojibake += len(MOJIBAKE.findall(text))
-        self.wide += len(re.findall(r"[^\x00-\x7f\udc80-\udcff]", text))
-        self._add_flaws(text, chunk)
-
-    def _add_flaws(self, text: str, chunk: bytes) -> None:
+        text = np.frombuffer(chunk, np.uint8)
+        starts = np.flatnonzero(text >= FIRST_OF_SEVERAL)
+        self.wide += len(starts)
+        self.mojibake += _mojibake(text, starts)
         try:
-            text.encode()
-        except UnicodeEncodeError:
-            self.flaws += len(re.findall(r"[\udc80-\udcff]", text))
-            self.not_cp1252 |= any(byte in chunk for byte in NOT_CP1252)
+            self.decoder.decode(chunk, final)
+        except UnicodeDecodeError:
+            self._count_flaws(waiting + chunk, final)
+
+    def _count_flaws(self, data: bytes, final: bool) -> None:
+        self.decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        text = self.decoder.decode(data, final)
+        self.decoder.errors = "strict"
+        self.flaws += len(re.findall(r"[\udc80-\udcff]", text))
+        self.not_cp1252 |= any(byte in data for byte in NOT_CP1252)
+
+
+def _mojibake(text: npt.NDArray[np.uint8], starts: npt.NDArray[np.intp]) -> int:
+    """How many characters are Ã or Â with one behind it that UTF-8 read as Windows-1252 gives."""
+    starts = starts[starts < len(text) - 2]
+    first, second, third = text[starts], text[starts + 1], text[starts + 2]
+    wrong = (first == 0xC3) & np.isin(second, (0x82, 0x83)) & np.isin(third, (0xC2, 0xE2))
+    return int(wrong.sum())
 
 
 def find_encoding(name: str, chunks: Iterable[bytes], declared: str | None) -> Encoding:
@@ -99,10 +113,17 @@ def _by_mark(head: bytes) -> str | None:
     for mark, name in BOMS:
         if head.startswith(mark):
             return name
-    sample = head[:4096]
-    if len(sample) >= 4 and sample.count(0) * 3 > len(sample):
-        return "utf-16-be" if sample[0] == 0 else "utf-16-le"
-    return None
+    return bare_utf16(head)
+
+
+def bare_utf16(head: bytes) -> str | None:
+    """Which UTF-16 a text without mark is in: every other byte of it is mostly zero."""
+    even, odd = head[0:4096:2], head[1:4096:2]
+    if len(odd) < 2:
+        return None
+    if even.count(0) * 2 > len(even) and not odd.count(0):
+        return "utf-16-be"
+    return "utf-16-le" if odd.count(0) * 2 > len(odd) and not even.count(0) else None
 
 
 def _codec(file: str, name: str) -> str:

@@ -11,6 +11,8 @@ from ingest.headers import Headers
 from ingest.rows import Table
 from ingest.sniff import Format, sniff
 from ingest.sources.csv import open_csv
+from ingest.sources.geojson import open_geojson
+from ingest.sources.ogr import open_geopackage, open_shapefile
 from layers.model import Layer
 
 LISTED = 20
@@ -67,7 +69,17 @@ def _several(name: str, choices: Sequence[str], wanted: str | None = None) -> So
 
 
 def _open(layer: Layer, member: Member, kind: Format, folder: Path) -> Table:
-    return open_csv(member, layer.source)
+    if kind == "csv":
+        return open_csv(member, layer.source)
+    if kind in ("geojson", "geojsonseq"):
+        return open_geojson(member, layer.source)
+    if kind == "geopackage":
+        return open_geopackage(layer, member, folder)
+    return open_shapefile(layer, member, _packed_beside(member), folder)
+
+
+def _packed_beside(member: Member) -> list[Member]:
+    return unpack(member.path) if member.packed == "zip" else []
 
 
 def _refuse_strangers(layer: Layer, path: Path, tables: Sequence[Table]) -> None:

@@ -19,7 +19,7 @@ from ingest.rows import Ints
 
 MAX_RECORD_BYTES = 64 << 20  # a longer one is a quote that was never closed
 MAX_BLOCK_BYTES = 32 << 20
-NEWLINE, QUOTE = 10, 34
+NEWLINE, RETURN, QUOTE = 10, 13, 34
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -52,6 +52,7 @@ class Records:
         self._line = 1  # of the first byte not taken
         self._ends: Ints = np.empty(0, np.int64)  # of the whole records not taken
         self._done = False
+        self._held = b""  # a carriage return whose line feed may be in the next chunk
 
     def take(self, count: int) -> Block:
         """The next `count` records, or fewer where they are large or the text ends."""
@@ -71,8 +72,8 @@ class Records:
         ends, self._ends = self._ends[:count], self._ends[count:]
         cut = int(ends[-1])
         data = self._data[self._at : cut]
-        block = _block(data, ends - self._at, self._line)
-        self._line += data.count(b"\n")
+        block, newlines = _block(data, ends - self._at, self._line)
+        self._line += newlines
         self._at = cut
         return block
 
@@ -80,7 +81,7 @@ class Records:
         chunk = next(self._chunks, b"")
         self._done = not chunk
         self._ends = self._ends - self._at
-        self._data = _one_kind_of_line_end(self._data[self._at :] + chunk, self._done)
+        self._data = self._data[self._at :] + self._one_kind_of_line_end(chunk)
         self._at = 0
         whole = int(self._ends[-1]) if len(self._ends) else 0
         rest = self._data[whole:]
@@ -89,6 +90,19 @@ class Records:
         if (self._done and cut < len(rest)) or len(rest) - cut > MAX_RECORD_BYTES:
             self._refuse_open_quote(whole + cut)
         self._ends = np.concatenate([self._ends, found + whole])
+
+    def _one_kind_of_line_end(self, chunk: bytes) -> bytes:
+        """Lone carriage returns end no record: they become line ends where there are no others,
+        blanks where there are."""
+        chunk = self._held + chunk
+        self._held = b"\r" if chunk.endswith(b"\r") and not self._done else b""
+        chunk = chunk.removesuffix(self._held)
+        if b"\r" not in chunk:
+            return chunk
+        text = np.frombuffer(chunk + b" ", np.uint8)
+        if (text[np.flatnonzero(text == RETURN) + 1] == NEWLINE).all():
+            return chunk
+        return re.sub(rb"\r(?!\n)", b" " if b"\n" in chunk else b"\n", chunk)
 
     def _refuse_open_quote(self, start: int) -> None:
         line = self._line + self._data[:start].count(b"\n")
@@ -99,28 +113,18 @@ class Records:
         )
 
 
-def _one_kind_of_line_end(data: bytes, final: bool) -> bytes:
-    """Lone carriage returns end no record: they become line ends in a file that has no others,
-    blanks in one that has."""
-    returns = data.count(b"\r")
-    if returns == data.count(b"\r\n") or (returns == 1 and data.endswith(b"\r") and not final):
-        return data
-    if b"\n" not in data:
-        return data.replace(b"\r", b"\n")
-    return re.sub(rb"\r(?!\n)(?!\Z)", b" ", data)
-
-
-def _block(data: bytes, ends: Ints, first_line: int) -> Block:
+def _block(data: bytes, ends: Ints, first_line: int) -> tuple[Block, int]:
+    """The block of these records, and how many lines its data has."""
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
     text = np.frombuffer(data, np.uint8)
     newlines = np.flatnonzero(text == NEWLINE)
     lines = first_line + np.searchsorted(newlines, starts)
     length = ends - starts
     first = text[starts]
-    blank = (length == 1) & (first == NEWLINE) | (length == 2) & (first == 13)
+    blank = (length == 1) & (first == NEWLINE) | (length == 2) & (first == RETURN)
     if blank.any():
         starts, ends, lines = starts[~blank], ends[~blank], lines[~blank]
-    return Block(data, starts, ends, lines)
+    return Block(data, starts, ends, lines), len(newlines)
 
 
 def record_ends(data: bytes, delimiter: bytes, *, final: bool) -> Ints:
@@ -148,7 +152,7 @@ def _well_quoted(text: Bytes, quotes: npt.NDArray[np.intp], delimiter: bytes) ->
     around = np.array([delimiter[0], NEWLINE, QUOTE], np.uint8)
     before = text[opening[opening > 0] - 1]
     after = text[closing[closing < len(text) - 1] + 1]
-    return bool(np.isin(before, around).all() and np.isin(after, [*around, 13]).all())
+    return bool(np.isin(before, around).all() and np.isin(after, [*around, RETURN]).all())
 
 
 def _ends_one_by_one(data: bytes, delimiter: bytes, final: bool) -> Ints:

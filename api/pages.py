@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from api.deps import CatalogDep, get_base_url
+from api.deps import CatalogDep, base_url_of
 from api.web.assets import PagesNotBuilt, assets
 from api.web.describe import Reader, describe_layer, describe_map, find_map
 from api.web.words import RIGHT_TO_LEFT, languages, preferred_language, words
@@ -81,7 +81,12 @@ def home(request: Request, catalog: Catalog, reader: Reader) -> HTMLResponse:
     """The overview, for whoever answers `/`: a portal to people, a landing page to programs."""
     shown = {
         "maps": [describe_map(catalog, drawn, reader) for drawn in catalog.maps.values()],
-        "layers": [describe_layer(each, reader) for each in catalog.layers.values()],
+        "layers": [
+            describe_layer(each, reader)
+            for each in sorted(
+                catalog.layers.values(), key=lambda each: each.layer.style.role != "data"
+            )
+        ],
     }
     return _page(request, "home.html", reader, shown)
 
@@ -114,7 +119,7 @@ def _page(
             direction="rtl" if known in RIGHT_TO_LEFT else "ltr",
             theme=_theme(request),
             root=reader.root,
-            base_url=get_base_url(request),
+            base_url=base_url_of(request),
             assets=built,
         )
     )
@@ -154,7 +159,7 @@ def _policy(request: Request, *, framed_by: str) -> str:
     A sandboxed frame has no origin of its own, so the server's is named beside 'self'.
     MapLibre starts its workers from a blob.
     """
-    parts = urlsplit(get_base_url(request))
+    parts = urlsplit(base_url_of(request))
     here = f"'self' {parts.scheme}://{parts.netloc}"
     return "; ".join(
         (

@@ -15,6 +15,8 @@ SEMIBOLD = ["Source Sans 3 Semibold"]
 FONTS = (*REGULAR, *ITALIC, *SEMIBOLD)
 
 POINT_LABEL_ZOOM = 14  # below it names would cover the marks they belong to
+CROWD_LABEL_ZOOM = 17  # small marks stand close together
+CROWD_RADIUS = 4  # pixels; a smaller mark was declared for many features
 STREET_LABEL_ZOOM = 14
 
 
@@ -39,7 +41,8 @@ def _data_label(with_: Pen) -> Placed:
             "text-radial-offset": 0.7,
             "text-justify": "auto",
         }
-        minzoom = POINT_LABEL_ZOOM
+        crowded = with_.drawn.other.radius < CROWD_RADIUS
+        minzoom = CROWD_LABEL_ZOOM if crowded else POINT_LABEL_ZOOM
     return _place(with_, Band.LABEL, layout, GROUND[with_.theme].ink, minzoom)
 
 

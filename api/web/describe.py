@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -65,7 +66,15 @@ def describe_map(catalog: Catalog, drawn: Map, reader: Reader) -> dict[str, Any]
         "styles": {theme.value: _style_url(drawn.id, theme, reader) for theme in Theme},
         "layers": shown,
         "page": f"{reader.root}/maps/{drawn.id}",
+        "newest": _newest(shown),
     }
+
+
+def _newest(shown: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The layer whose data changed last. The background is old by nature and does not count."""
+    changed = [layer for layer in shown if layer["changed_at"]]
+    data = [layer for layer in changed if layer["role"] == "data"]
+    return max(data or changed, key=lambda layer: layer["changed_at"], default=None)
 
 
 def describe_layer(published: PublishedLayer, reader: Reader) -> dict[str, Any]:
@@ -91,11 +100,16 @@ def describe_layer(published: PublishedLayer, reader: Reader) -> dict[str, Any]:
         "columns": _columns(layer, language),
         "label": layer.style.label,
         "time_zone": layer.time_zone,
-        "changed_at": published.changed_at.isoformat() if published.changed_at else None,
+        "changed_at": _instant(published),
         "count": published.count,
         "empty": published.revision == 0 or published.count == 0,
         **_links(layer, reader.root),
     }
+
+
+def _instant(published: PublishedLayer) -> str | None:
+    changed = published.changed_at
+    return changed.astimezone(UTC).isoformat() if changed else None
 
 
 def _columns(layer: Layer, language: str) -> list[dict[str, Any]]:

@@ -43,7 +43,10 @@ export class Atlas {
     });
     this.map.touchZoomRotate.disableRotation();
     this.map.keyboard.disableRotation();
-    this.map.on("error", ({ error }) => this.fail(error));
+    this.map.on("error", ({ error }) => {
+      if ("status" in error) this.fail(error);
+      else console.warn(`Quartier: ${error.message}`);
+    });
     this.map.on("idle", () => state.ready());
     this.map.on("style.load", () => (this.drawn = true));
     DARK.addEventListener("change", () => void this.draw());
@@ -80,7 +83,7 @@ export class Atlas {
   }
 
   private fail(error: unknown): void {
-    console.warn("Quartier:", error);
+    console.warn(`Quartier: ${error instanceof Error ? error.message : String(error)}`);
     this.state.failed(() => {
       this.state.loading();
       void this.draw();

@@ -31,7 +31,8 @@ export function spell(value: unknown, column: Column, layer: Layer, page: Page):
 export function spellFreshness(instant: string, language: string, zone: string | undefined): string {
   const when = new Date(instant);
   const days = Math.round((dayOf(when, zone) - dayOf(new Date(), zone)) / 86_400_000);
-  const clock = format(language, { hour: "2-digit", minute: "2-digit", timeZone: zone }, when);
+  const hours = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: zone } as const;
+  const clock = format(language, hours, when);
   if (days < -1 || days > 0) {
     return format(language, { dateStyle: "long", timeZone: zone }, when);
   }
@@ -53,11 +54,13 @@ function spellDate(value: string, language: string): string {
 function spellInstant(value: string, language: string, zone: string): string {
   const instant = new Date(value.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00"));
   if (isNaN(instant.getTime())) return value;
-  return format(language, { dateStyle: "long", timeStyle: "short", timeZone: zone }, instant);
+  return format(language, { dateStyle: "long", timeStyle: "short", hourCycle: "h23", timeZone: zone }, instant);
 }
 
 function number(value: number, language: string): string {
-  return new Intl.NumberFormat(language, { maximumFractionDigits: 2 }).format(value);
+  // Four digits stay together: many of them are years and house numbers.
+  const options = { maximumFractionDigits: 2, useGrouping: "min2" } as const;
+  return new Intl.NumberFormat(regional(language), options as Intl.NumberFormatOptions).format(value);
 }
 
 function withUnit(text: string, unit: string | null): string {
@@ -65,7 +68,13 @@ function withUnit(text: string, unit: string | null): string {
 }
 
 function format(language: string, options: Intl.DateTimeFormatOptions, when: Date): string {
-  return new Intl.DateTimeFormat(language, options).format(when);
+  return new Intl.DateTimeFormat(regional(language), options).format(when);
+}
+
+/** The reader's own variety of the page's language, such as en-GB for en. */
+function regional(language: string): string {
+  const own = navigator.languages.find((tag) => tag.split("-")[0] === language);
+  return own ?? language;
 }
 
 /** Midnight of the day that an instant falls on in a time zone, as if the zone were UTC. */

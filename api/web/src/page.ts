@@ -54,6 +54,7 @@ export interface Page {
     bounds: [number, number, number, number] | null;
     styles: Record<Theme, string>;
     layers: Layer[];
+    newest: Layer | null;
   };
 }
 

@@ -49,6 +49,7 @@ export class Popups {
       closeButton: false,
       closeOnClick: false,
       focusAfterOpen: false,
+      offset: 12, // clear of the ring around a selected point
       maxWidth: "min(320px, calc(100vw - 24px))",
     });
     this.popup.setLngLat(place).setDOMContent(h("div")).addTo(this.atlas.map);

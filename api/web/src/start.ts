@@ -33,18 +33,21 @@ export function start(page: Page, options: Partial<MapOptions>): Atlas | null {
 function addControls({ map }: Atlas, page: Page): void {
   const end = document.documentElement.dir === "rtl" ? "left" : "right";
   const begin = end === "right" ? "left" : "right";
+  const wide = map.getContainer().clientWidth >= 480;
   map.addControl(new maplibregl.NavigationControl({ showCompass: false }), `top-${end}`);
-  map.addControl(new maplibregl.ScaleControl({ unit: "metric" }), `bottom-${begin}`);
   map.addControl(
-    new maplibregl.AttributionControl({ customAttribution: freshness(page) }),
+    new maplibregl.ScaleControl({ unit: "metric", maxWidth: wide ? 100 : 60 }),
+    `bottom-${begin}`,
+  );
+  map.addControl(
+    new maplibregl.AttributionControl({ customAttribution: wide ? freshness(page) : "" }),
     `bottom-${end}`,
   );
 }
 
 /** "Updated today 06:12", of the newest data on the map. */
 function freshness(page: Page): string {
-  const changed = page.map.layers.filter((layer) => layer.role === "data" && layer.changed_at);
-  const newest = changed.sort((a, b) => (a.changed_at! < b.changed_at! ? 1 : -1))[0];
+  const { newest } = page.map;
   if (!newest?.changed_at) return "";
   const when = spellFreshness(newest.changed_at, page.language, newest.time_zone);
   return `${say(page, "updated")} ${when}`;

@@ -31,10 +31,6 @@ class City:
     districts: Districts
     buildings: Buildings
 
-    @property
-    def green(self) -> shapely.Geometry:
-        return shapely.union_all([park.shape for park in self.parks])
-
 
 def make_city() -> City:
     """The same city every time."""

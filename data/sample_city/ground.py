@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
-from data.sample_city.city import City, codes, midpoints
+from data.sample_city.city import City, codes
 from data.sample_city.districts import populations
 from data.sample_city.space import Lines, coords_of
 from data.sample_city.streets import merged
@@ -92,6 +92,3 @@ def districts(city: City) -> Table:
 def _array(shapes: list[shapely.Geometry] | tuple[shapely.Geometry, ...]) -> Lines:
     found: Lines = np.array(shapes, dtype=object)
     return found
-
-
-__all__ = ["buildings", "districts", "land", "midpoints", "parks", "streets", "water"]

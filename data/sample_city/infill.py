@@ -207,9 +207,8 @@ def _paths(parks: tuple[Park, ...], water: Water) -> list[Street]:
 
 def _named(streets: list[Street]) -> list[Street]:
     """The same streets with names for people; pieces of one street share its name."""
-    pools = {
-        zone: street_names(zone) for zone in ("core", "inner", "grid", "suburb", "works", "path")
-    }
+    pools = {zone: street_names(zone) for zone in ("core", "grid", "suburb", "works", "path")}
+    pools["inner"] = pools["grid"]  # one pool, so that they do not share names
     given: dict[str, str] = {}
     for street in streets:
         if street.name not in given:

@@ -55,11 +55,17 @@ BIRDS = listed(
     "Hirondelles Linottes Loriots Martinets Merles Mésanges Perdrix Pinsons Rossignols "
     "Sittelles Tourterelles"
 )
+WALKS = listed(
+    "du Belvédère|des Promeneurs|de la Source|du Grand-Cèdre|des Écoliers|de l’Orangerie|"
+    "du Kiosque|des Libellules|de la Roseraie|du Vieux-Mur|des Joueurs-de-Boules|"
+    "du Soleil-Levant|de la Clairière|du Ruisseau|des Bancs|de la Fontaine|du Pigeonnier",
+    "|",
+)
 
 
 def street_names(zone: str) -> Iterator[str]:
     """Names in a shuffled order, never ending; they repeat only where the pool is used up."""
-    pool = POOLS.get(zone, POOLS["grid"])
+    pool = POOLS[zone]
     draw = chance(f"names {zone}")
     order = draw.permutation(len(pool))
     while True:
@@ -81,7 +87,6 @@ POOLS = {
         "du Fret", "de l’Industrie", "des Frères-Lumet", "du Gazomètre", "de la Verrerie",
         "des Wagons", "de la Minoterie", "du Charbon", "de l’Aciérie", "des Tréfileurs",
         "du Raccordement", "de la Logistique", "des Silos")],
-    "path": [f"Allée {what}" for what in ("du Belvédère", "des Promeneurs", "de la Source",
-        "du Grand-Cèdre", "des Écoliers", "de l’Orangerie", "du Kiosque", "des Libellules",
-        "de la Roseraie", "du Vieux-Mur", "des Joueurs-de-Boules", "du Soleil-Levant")],
+    "path": [f"{way} {walk}" for way in ("Allée", "Promenade") for walk in WALKS]
+    + [f"{way} des {name}" for way in ("Promenade", "Mail") for name in GREEN + BIRDS],
 }  # fmt: skip

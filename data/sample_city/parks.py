@@ -66,7 +66,8 @@ class Park:
 
 def make_parks(plan: Plan, water: Water) -> tuple[Park, ...]:
     """The large parks, with the main streets and the waters cut out."""
-    roads = shapely.union_all([street.line for street in plan.streets]).buffer(13)
+    roads = shapely.union_all([street.line.simplify(0.5) for street in plan.streets])
+    roads = roads.buffer(13, quad_segs=4)
     dry = shapely.union_all([water.all.buffer(5), roads, water.island])
     shapes: list[tuple[str, str, BaseGeometry]] = [
         (name, kind, blob(name, at, size, turn)) for name, kind, at, size, turn in GREENS

@@ -30,7 +30,10 @@ class Table:
 
 
 def write_table(table: Table, folder: Path) -> Path:
-    """Write the table's file into the folder; the same table gives the same bytes."""
+    """Write the table's file into the folder.
+
+    The same table gives the same bytes; in a .gz, as far as zlib is the same.
+    """
     if table.file.endswith(".geojson"):
         data = _collection(table).encode()
     elif table.file.endswith(".geojsonl"):

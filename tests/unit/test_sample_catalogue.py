@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
-from layers.model import GeometryType, Layer, Map
+from layers.model import Column, ColumnType, GeometryType, Layer, Map
 from tests.unit.test_sample_city import made
 
 CATALOGUE = Path(__file__).parents[2] / "data" / "catalogue"
@@ -105,6 +107,37 @@ def test_every_class_of_the_style_occurs(
     header = found.column(found.category).header
     values = {row[header] for row in rows_of(path, tables)}
     assert {style.value for style in found.style.classes} <= values
+
+
+def reads(column: Column, value: object) -> bool:
+    """Whether a value of the file is what the column declares."""
+    match column.type:
+        case ColumnType.INTEGER:
+            return re.fullmatch(r"-?\d+", str(value)) is not None
+        case ColumnType.NUMBER:
+            return re.fullmatch(r"-?\d+(\.\d+)?", str(value)) is not None
+        case ColumnType.BOOLEAN:
+            return str(value).lower() in column.true_values + column.false_values
+        case ColumnType.DATE | ColumnType.DATETIME:
+            form = column.format or (
+                "%Y-%m-%d" if column.type is ColumnType.DATE else "%Y-%m-%dT%H:%M"
+            )
+            return datetime.strptime(str(value), form).year > 1800
+        case _:
+            return isinstance(value, str)
+
+
+@by_name
+def test_every_value_is_of_its_declared_type(
+    path: Path, tables: dict[str, list[dict[str, object]]]
+) -> None:
+    rows = rows_of(path, tables)
+    for column in layer(path).columns:
+        values = {row[column.header] for row in rows[:: max(1, len(rows) // 3000)]} - {None, ""}
+        assert values, column.name
+        assert [value for value in values if not reads(column, value)] == []
+        if column.required:
+            assert all(row[column.header] not in (None, "") for row in rows)
 
 
 @pytest.mark.parametrize("path", MAPS, ids=lambda path: path.stem)

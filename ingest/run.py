@@ -24,7 +24,7 @@ from layers.engine import owner_engine, store_errors
 from layers.errors import LayersError
 from layers.model import Layer
 from layers.runs import RunRecord, Withheld
-from layers.write import Merged, Stage, drop_stage, publish, stage
+from layers.write import LINE, ROW, Merged, Stage, drop_stage, publish, stage
 
 Progress = Callable[[str, int, int, int], None]  # what is done, bytes read, bytes in all, rows
 
@@ -86,6 +86,9 @@ def run(ingest_url: str, job: Job, progress: Progress = _no_progress) -> Report:
                 return _Run(ingest_url, engine, record, job, progress, started).go(sources)
             except (IngestError, LayersError) as exc:
                 record.finish("refused", message=str(exc))
+                raise
+            except Exception as exc:
+                record.finish("refused", message=f"unexpected {type(exc).__name__}")
                 raise
             finally:
                 drop_stage(connection, record.id)
@@ -234,6 +237,8 @@ def _withheld(refusal: Refusal) -> Withheld:
 
 
 def _stage_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
-    return rows.rename_columns(
-        ["row_number" if name == "row" else name for name in rows.schema.names]
-    )
+    """The rows under the stage's names; a declared column may be called `row` or `line` too."""
+    names = list(rows.schema.names)
+    names[names.index("row")] = ROW
+    names[names.index("line")] = LINE
+    return rows.rename_columns(names)

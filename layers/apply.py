@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from layers.catalogue_files import CatalogueFiles
@@ -20,10 +19,9 @@ from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
 from layers.model import Column, Layer, Map
 from layers.sql import ident
-from layers.tables import CITY, HISTORY, history_table, layer_table, sql_type
+from layers.tables import CITY, HISTORY, history_table, layer_table, type_name
 from layers.triggers import trigger_statements
 
-POSTGRES: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 READERS = "quartier_web, quartier_officer"
 
 
@@ -130,7 +128,8 @@ def _amend(old: Layer, new: Layer, connection: sa.Connection) -> list[Step]:
         _refuse_other_type(new.id, column, there)
     says = f"change layer {new.id}: {', '.join(_differences(old, new))}"
     ddl = [
-        f"ALTER TABLE {schema}.{ident(new.id)} ADD COLUMN {ident(column.name)} {_type(column)}"
+        f"ALTER TABLE {schema}.{ident(new.id)}"
+        f" ADD COLUMN {ident(column.name)} {type_name(column.type)}"
         for column in added
         for schema in (CITY, HISTORY)
     ]
@@ -155,14 +154,8 @@ def _columns_there(connection: sa.Connection, layer_id: str) -> dict[str, str]:
     return {row.name: row.kind for row in rows}
 
 
-def _type(column: Column) -> str:
-    return str(sql_type(column.type).compile(dialect=POSTGRES)).lower()
-
-
 def _refuse_other_type(layer_id: str, column: Column, there: dict[str, str]) -> None:
-    aliases = {"double precision": "double precision", "time": "time without time zone"}
-    wanted = _type(column)
-    wanted = aliases.get(wanted.removesuffix(" without time zone"), wanted)
+    wanted = type_name(column.type).lower()
     if column.name in there and there[column.name] != wanted:
         raise ChangeRefused(
             f"layer {layer_id}: column {column.name} is {there[column.name]}, declared"

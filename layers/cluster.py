@@ -1,7 +1,7 @@
 """The embedded PostGIS: a private cluster, alive while anyone holds it.
 
 home/postgres/      0700, owned by the user the server runs as
-    data/           the cluster; made as data.new and renamed when whole
+    data/           the cluster; made as data.new-… and renamed when whole
     run/            its socket (elsewhere if the path is too long for one)
     log/            a week of logs
     turn.lock, holders.lock
@@ -67,7 +67,7 @@ class Cluster:
             server = self._prepare()
         hold = shared_hold(
             self._root,
-            opener=server.account.open_lock,
+            opener=lambda path: self._open_lock(server.account, path),
             first=lambda: self._wake(server),
             last=lambda: self._put_to_sleep(server),
         )
@@ -94,6 +94,10 @@ class Cluster:
             log=log,
             socket_dir=socket_dir,
         )
+
+    def _open_lock(self, account: Account, path: Path) -> int:
+        with _disk_errors(self._home):
+            return account.open_lock(path)
 
     def _wake(self, server: PostgresServer) -> None:
         with _disk_errors(self._home):

@@ -1,6 +1,6 @@
 """The statements that bring staged rows into a layer's table, as SQL text.
 
-A stage is an unlogged table with `row_number`, `line`, `source_key`, the declared columns and
+A stage is an unlogged table with `#row`, `#line`, `source_key`, the declared columns and
 `geom`. Each function returns one statement; `layers.write` runs them in one transaction.
 """
 
@@ -41,7 +41,7 @@ def number_equal_rows(stage: str) -> str:
         UPDATE {stage} s SET source_key = s.source_key || '-' || n.ordinal
         FROM (
             SELECT ctid AS place,
-                   row_number() OVER (PARTITION BY source_key ORDER BY row_number) AS ordinal
+                   row_number() OVER (PARTITION BY source_key ORDER BY "#row") AS ordinal
             FROM {stage}
             WHERE source_key IN (
                 SELECT source_key FROM {stage} GROUP BY source_key HAVING count(*) > 1)
@@ -54,21 +54,21 @@ def drop_repeated_rows(layer: Layer, stage: str) -> str:
     same = " AND ".join(f"s.{n} IS NOT DISTINCT FROM first.{n}" for n in names_of(layer))
     return f"""
         DELETE FROM {stage} s USING {stage} first
-        WHERE first.source_key = s.source_key AND first.row_number < s.row_number AND {same}"""
+        WHERE first.source_key = s.source_key AND first."#row" < s."#row" AND {same}"""
 
 
 def conflicting_keys(stage: str) -> str:
     """Keys that still stand on several rows, with the lines they stand on."""
     return f"""
-        SELECT source_key, array_agg(line ORDER BY row_number) AS lines FROM {stage}
-        GROUP BY source_key HAVING count(*) > 1 ORDER BY min(row_number) LIMIT 5"""
+        SELECT source_key, array_agg("#line" ORDER BY "#row") AS lines FROM {stage}
+        GROUP BY source_key HAVING count(*) > 1 ORDER BY min("#row") LIMIT 5"""
 
 
 def insert_built(layer: Layer, stage: str, build: str) -> str:
     """Fill a new table in spatial order, so that a tile's rows lie side by side on disk."""
     names = ", ".join(["source_key", *names_of(layer), "since"])
     values = ", ".join(["s.source_key", *values_of(layer, "s"), ":since"])
-    order = "s.geom, s.row_number" if layer.has_geometry else "s.row_number"
+    order = 's.geom, s."#row"' if layer.has_geometry else 's."#row"'
     return f"INSERT INTO {build} ({names}) SELECT {values} FROM {stage} s ORDER BY {order}"
 
 
@@ -76,7 +76,7 @@ def insert_new(layer: Layer, stage: str) -> str:
     table = f"{CITY}.{ident(layer.id)}"
     names = ", ".join(["source_key", *names_of(layer)])
     values = ", ".join(["s.source_key", *values_of(layer, "s")])
-    order = "s.geom, s.row_number" if layer.has_geometry else "s.row_number"
+    order = 's.geom, s."#row"' if layer.has_geometry else 's."#row"'
     return f"""
         INSERT INTO {table} ({names})
         SELECT {values} FROM {stage} s

@@ -6,6 +6,7 @@ Nothing here is safe against others doing the same; `cluster_lock` lets one in a
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import socket
 import time
@@ -25,6 +26,8 @@ START_TIMEOUT_S = 600  # recovery after a crash reads up to max_wal_size
 STOP_TIMEOUT_S = 300  # the last checkpoint writes what a load left in memory
 ORPHANS_TIMEOUT_S = 30  # what is left of a killed server ends its query first
 CONNECT_TIMEOUT_S = 10
+# Said while backends of a killed server end, or a killed command's `pg_ctl` starts one after all.
+PASSING = ("still in use", "already exists")
 SIGNS = ("No space left", "still in use", "invalid value", "FATAL:", "PANIC:", "rror:")
 NO_PROCESS = 1 << 30  # a process id beyond the kernel's greatest, 2^22
 
@@ -44,9 +47,10 @@ class PostgresServer:
         return (self.data / "PG_VERSION").exists()
 
     def make(self, *, sync: bool = True) -> None:
-        """Make an empty cluster. Killed half-way, it leaves only `data.new`."""
-        new = self.data.with_name("data.new")
-        shutil.rmtree(new, ignore_errors=True)
+        """Make an empty cluster. Killed half-way, it leaves only a `data.new-…` behind."""
+        for left in self.data.parent.glob("data.new-*"):
+            shutil.rmtree(left, ignore_errors=True)  # an orphaned initdb may still be writing
+        new = self.data.with_name(f"data.new-{secrets.token_hex(4)}")
         made = self.account.run(
             self.programs / "initdb",
             *("-D", new, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums"),
@@ -55,7 +59,8 @@ class PostgresServer:
         )
         if made.returncode != 0:
             raise ClusterError(f"initdb could not make {self.data}: {_reason(made.stderr)}")
-        self._write(new / "postgresql.conf", "\ninclude 'quartier.conf'\n", "-a")
+        main = new / "postgresql.conf"
+        self._write(main, f"{main.read_text()}\ninclude 'quartier.conf'\n")
         self._write(new / "quartier.conf", "")
         new.rename(self.data)
 
@@ -65,8 +70,9 @@ class PostgresServer:
         self._write(self.data / "quartier.conf", text)
         deadline = time.monotonic() + ORPHANS_TIMEOUT_S
         self._disown_dead_locks()
-        while (problem := self._try_to_start()) is not None:
-            if "still in use" not in problem or time.monotonic() > deadline:
+        while (problem := self._try_to_start()) is not None and not self.listens():
+            passing = any(sign in problem for sign in PASSING)
+            if not passing or time.monotonic() > deadline:
                 raise ClusterError(f"PostgreSQL does not start: {problem}", self.log)
             time.sleep(0.2)
 
@@ -121,15 +127,17 @@ class PostgresServer:
         """What went wrong, or None."""
         first_words = self.log / "start.log"  # what it says before its log collector runs
         first_words.unlink(missing_ok=True)
+        sizes = {path: path.stat().st_size for path in self.log.glob("*.log")}
         started = self.account.run(
             *(self.programs / "pg_ctl", "start", "-D", self.data, "-l", first_words),
             *("-w", "-t", str(START_TIMEOUT_S)),
         )
         if started.returncode == 0:
             return None
-        logs = sorted(self.log.glob("*.log"), key=lambda path: path.stat().st_mtime)
-        tails = [path.read_text(errors="replace")[-4000:] for path in logs[-2:]]
-        return _reason("\n".join([started.stderr, *tails]))
+        said = [path.read_bytes()[sizes.get(path, 0) :] for path in self.log.glob("*.log")]
+        return _reason(
+            "\n".join([started.stderr, *(text.decode(errors="replace") for text in said)])
+        )
 
     def _disown_dead_locks(self) -> None:
         """Take lock files from processes that are no server: zombies, or strangers.
@@ -146,9 +154,10 @@ class PostgresServer:
             if "postgres" not in status or status.rpartition(")")[2].split()[0] == "Z":
                 self._write(lock, f"{NO_PROCESS}\n{rest}")
 
-    def _write(self, path: Path, text: str, *flags: str) -> None:
-        """Write as the server's user: root must not follow links in a directory of another's."""
-        written = self.account.run("tee", *flags, path, text=text)
+    def _write(self, path: Path, text: str) -> None:
+        """Replace a file, as its user: root must not follow links in another's directory."""
+        replace = 'cat > "$1.new" && mv "$1.new" "$1"'
+        written = self.account.run("sh", "-c", replace, "sh", path, text=text)
         if written.returncode != 0:
             raise ClusterError(f"{path} cannot be written: {_reason(written.stderr)}")
 

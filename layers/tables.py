@@ -16,6 +16,7 @@ from layers.model import ColumnType, GeometryType, Layer
 from layers.sql import literal
 
 CITY, HISTORY, RAW, STAGE = "city", "city_history", "city_raw", "city_stage"
+POSTGRES: sa.Dialect = pg.dialect()  # type: ignore[no-untyped-call]
 MAX_FID = (1 << 53) - 1  # the largest integer that JavaScript and MVT readers keep exact
 
 SQL_TYPES: dict[ColumnType, type[sa.types.TypeEngine[Any]]] = {
@@ -40,6 +41,11 @@ def sql_type(kind: ColumnType) -> sa.types.TypeEngine[Any]:
     if kind is ColumnType.DATETIME:
         return pg.TIMESTAMP(timezone=True)
     return SQL_TYPES[kind]()
+
+
+def type_name(kind: ColumnType) -> str:
+    """The PostgreSQL type as DDL writes it."""
+    return str(sql_type(kind).compile(dialect=POSTGRES))
 
 
 def data_columns(layer: Layer) -> list[sa.Column[Any]]:

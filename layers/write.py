@@ -23,9 +23,10 @@ from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import ColumnType, Layer
 from layers.sql import ident, literal
-from layers.tables import CITY, layer_table, sql_type
+from layers.tables import CITY, layer_table, type_name
 from layers.triggers import attach_statements
 
+ROW, LINE = "#row", "#line"  # of a stage; no declared column can have such a name
 RETRIES = 5
 RETRIED = {"40P01", "40001"}  # deadlock_detected, serialization_failure
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class Stage:
         arrow.commit()
 
     def append(self, rows: Any) -> None:
-        """Add a pyarrow RecordBatch: `row_number`, `line`, `source_key`, the columns, `geom`."""
+        """Add a pyarrow RecordBatch: `#row`, `#line`, `source_key`, the columns, `geom`."""
         self._cursor.adbc_ingest(self._table, rows, mode="append", db_schema_name="city_stage")
 
     def close(self) -> None:
@@ -75,10 +76,9 @@ class Stage:
 
 
 def _stage_ddl(layer: Layer, run_id: int) -> str:
-    columns = ["row_number bigint", "line bigint", "source_key text"]
+    columns = [f"{ident(ROW)} bigint", f"{ident(LINE)} bigint", "source_key text"]
     for column in layer.columns:
-        kind = "text" if column.type is ColumnType.JSON else str(sql_type(column.type))
-        kind = "timestamptz" if column.type is ColumnType.DATETIME else kind
+        kind = "text" if column.type is ColumnType.JSON else type_name(column.type)
         columns.append(f"{ident(column.name)} {kind}")
     if layer.has_geometry:
         columns.append("geom geometry(Geometry, 4326)")

@@ -301,10 +301,11 @@ def test_a_home_whose_path_no_socket_can_have_gets_a_private_one(empty: Path, na
 def test_a_cluster_that_was_half_made_is_made_again(home: Path) -> None:
     with cluster(home).hold():
         pass
-    (home / "postgres/data").rename(home / "postgres/data.new")
-    (home / "postgres/data.new/postgresql.conf").unlink()
+    (home / "postgres/data").rename(home / "postgres/data.new-1")
+    (home / "postgres/data.new-1/postgresql.conf").unlink()
     with cluster(home).hold() as urls:
         assert ask(urls.owner, "SELECT 1") == 1
+    assert [path.name for path in (home / "postgres").glob("data*")] == ["data"]
 
 
 def test_a_database_lost_between_its_making_and_its_use_is_made_again(home: Path) -> None:

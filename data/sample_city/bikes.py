@@ -48,17 +48,18 @@ HEADER = (
 
 def facilities(city: City) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
     """What cyclists find on the right and on the left of each edge of the network."""
-    streets = city.network.streets
+    named = {street.name: street.kind for street in city.network.streets}
     draw = chance("bike paths")
-    fate, other = draw.random(len(streets)), draw.random(len(streets))
-    right = np.array(
-        [_facility(street.kind, luck) for street, luck in zip(streets, fate, strict=True)]
-    )
+    fate, other = draw.random(len(named)), draw.random(len(named))
+    kinds = zip(named.values(), fate, strict=True)
+    right = np.array([_facility(kind, luck) for kind, luck in kinds])
     left = np.where(other < 0.78, right, np.where(other < 0.9, "lane", "none"))
     left = np.where(np.isin(right, ("none", "shared")), right, left)
-    quay = np.array([street.name.startswith("Quai") for street in streets])
+    quay = np.array([name.startswith("Quai") for name in named])
     right, left = np.where(quay, "separated", right), np.where(quay, "none", left)
-    return right[city.network.owner], left[city.network.owner]
+    number = {name: index for index, name in enumerate(named)}
+    edge = np.array([number[name] for name in city.network.name.tolist()])
+    return right[edge], left[edge]
 
 
 def _facility(kind: str, luck: float) -> str:
@@ -77,9 +78,11 @@ def bike_paths(city: City) -> Table:
     rows: list[list[object]] = []
     shapes: list[shapely.Geometry] = []
     draw = chance("bike path facts")
-    for owner in np.unique(network.owner[right != "none"]).tolist():
-        street = network.streets[owner]
-        edges = np.flatnonzero(network.owner == owner)
+    names = network.name
+    streets = {street.name: street for street in network.streets}
+    for name in np.unique(names[right != "none"]).tolist():
+        street = streets[name]
+        edges = np.flatnonzero(names == name)
         sides = (str(right[edges[0]]), str(left[edges[0]]))
         loose = street.kind == "path"
         opened = date(1994 + int(32 * draw.random() ** 0.5), 1, 1 + int(28 * draw.random()))

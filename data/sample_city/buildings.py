@@ -19,7 +19,7 @@ FRONTS = {"core": 15.0, "inner": 25.0, "grid": 27.0, "suburb": 30.0, "works": 90
 DEPTHS = {"core": 12.0, "inner": 13.5, "grid": 13.0, "suburb": 11.0, "works": 42.0}
 FLOORS = {"core": 4, "inner": 5, "grid": 4, "suburb": 2, "works": 1}
 SETBACKS = {"main": 12.5, "secondary": 9.0, "residential": 6.5}  # from the middle of the street
-MOST = 25_000
+MOST = 24_900
 LANDMARKS = (  # name, where about (metres)
     ("Cathédrale Saint-Aubin", (-330.0, 330.0)),
     ("Hôtel de Ville", (-120.0, 560.0)),
@@ -90,7 +90,7 @@ def _houses(network: Network, kept_free: BaseGeometry) -> tuple[Lines, NDArray[n
     front = np.array([FRONTS[z] for z in zone])
     places = places_along(network.lines[built], front, 7.0)
     draw = chance("buildings")
-    share = np.array([{"suburb": 0.34, "works": 0.7, "grid": 0.86}.get(z, 0.97) for z in zone])
+    share = np.array([{"suburb": 0.33, "works": 0.7, "grid": 0.86}.get(z, 0.97) for z in zone])
     places = places.only(draw.random(len(places.line)) < share[places.line])
     shapes = _footprints(places, zone[places.line], network.kind[built][places.line])
     keep = _free(shapes, network, kept_free)

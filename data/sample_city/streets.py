@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely.geometry import LineString
+from shapely.geometry.base import BaseGeometry
 
 from data.sample_city.infill import infill
 from data.sample_city.parks import Park
@@ -16,8 +17,9 @@ from data.sample_city.space import Coords, Indices, Lines, Mask, Numbers, chance
 from data.sample_city.water import Water
 
 GRID_M = 0.1  # ends this close are the same crossing
+APPROACH_M = 9.0  # how far a bridge reaches on to the land
 STUB_M = 28.0  # a dead end shorter than this is a slip of the pen
-DROPPED = {"core": 0.12, "inner": 0.13, "grid": 0.17, "suburb": 0.27, "works": 0.2, "path": 0.3}
+DROPPED = {"core": 0.12, "inner": 0.13, "grid": 0.17, "suburb": 0.2, "works": 0.2, "path": 0.3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,9 @@ class Network:
 
 def make_network(plan: Plan, water: Water, parks: tuple[Park, ...]) -> Network:
     """One connected network of all streets, thinned so that no two blocks are alike."""
-    streets = (*plan.streets, *sorted(infill(plan, water, parks), key=_rank))
+    shores = water.all.buffer(APPROACH_M)
+    planned = [piece for street in plan.streets for piece in _with_bridges(street, shores)]
+    streets = (*planned, *sorted(infill(plan, water, parks), key=_rank))
     laid = parts(shapely.union_all([street.line for street in streets], grid_size=GRID_M))
     owner = _owners(laid, streets)
     zones = np.array([street.zone for street in streets])[owner]
@@ -67,6 +71,14 @@ def make_network(plan: Plan, water: Water, parks: tuple[Park, ...]) -> Network:
         streets=streets, lines=lines, owner=owner, ends=ends, nodes=nodes,
         bridge=shapely.intersects(river, lines), length=shapely.length(lines),
     )  # fmt: skip
+
+
+def _with_bridges(street: Street, shores: BaseGeometry) -> list[Street]:
+    """The street cut at the ends of its bridges, so that a bridge is an edge of its own."""
+    if not shores.intersects(street.line):
+        return [street]
+    cut = [*parts(street.line.intersection(shores)), *parts(street.line.difference(shores))]
+    return [replace(street, line=line) for line in cut]
 
 
 def _rank(street: Street) -> int:

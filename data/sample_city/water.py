@@ -33,9 +33,9 @@ CANAL = np.array(
 ISLAND_AT = 0.528  # of the river's length
 ISLAND_REACH = 0.026  # half of the island's length, of the river's
 LAKES = (
-    ("Lac des Aulnes", (3250.0, 1280.0), (620.0, 330.0), 18.0),
+    ("Lac des Aulnes", (3280.0, 1440.0), (620.0, 330.0), 18.0),
     ("Étang du Héron", (2730.0, 1640.0), (270.0, 190.0), -30.0),
-    ("Étang Neuf", (3720.0, 1780.0), (230.0, 150.0), 60.0),
+    ("Étang Neuf", (3700.0, 1790.0), (180.0, 110.0), 60.0),
     ("Gravière du Sud", (-1050.0, -3700.0), (430.0, 260.0), 75.0),
     ("Petite Gravière", (-780.0, -3260.0), (180.0, 130.0), 20.0),
     ("Étang de la Garenne", (4050.0, -3250.0), (210.0, 120.0), 10.0),

@@ -18,6 +18,7 @@ POINT_LABEL_ZOOM = 14  # below it names would cover the marks they belong to
 CROWD_LABEL_ZOOM = 17  # small marks stand close together
 CROWD_RADIUS = 4  # pixels; a smaller mark was declared for many features
 STREET_LABEL_ZOOM = 14
+DISTRICT_PADDING = 28  # pixels; a district is named in every tile it crosses, so keep some apart
 
 
 def label(with_: Pen) -> list[Placed]:
@@ -58,6 +59,7 @@ def _background_label(with_: Pen) -> Placed:
             "text-transform": "uppercase",
             "text-letter-spacing": 0.08,
             "text-size": _size(11, 12),
+            "text-padding": DISTRICT_PADDING,
         }
     elif role == "street":
         minzoom = STREET_LABEL_ZOOM

@@ -115,10 +115,10 @@ def _free_colour(layer: Layer, free: Iterator[str]) -> str:
 
 
 def _other(layer: Layer, plain: Symbol, theme: Theme) -> str:
-    """Values that nobody declared: the layer's own colour if it has one, else secondary ink."""
-    if layer.style.role == "data" and layer.style.color is None:
-        return GROUND[theme].second_ink
-    return plain.color
+    """Values that nobody declared: the layer's own colour if no class has it, else grey."""
+    style = layer.style
+    own = style.color is not None and all(each.color != style.color for each in style.classes)
+    return plain.color if own or style.role != "data" else GROUND[theme].second_ink
 
 
 def _colour(layer: Layer, colour: str, theme: Theme) -> str:

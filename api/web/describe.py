@@ -129,7 +129,7 @@ def _links(layer: Layer, root: str) -> dict[str, str]:
     return {
         "page": f"{root}/layers/{layer.id}",
         "collection": f"{root}/collections/{layer.id}",
-        "items": f"{root}/collections/{layer.id}/items",
+        "features": f"{root}/collections/{layer.id}/items",
         "tilejson": f"{root}/tiles/{layer.id}.json",
         "style": f"{root}/styles/{layer.id}.json",
         "map_page": f"{root}/maps/{layer.id}",

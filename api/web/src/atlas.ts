@@ -41,6 +41,7 @@ export class Atlas {
       ...opening(page),
       ...options,
     });
+    this.comeClose();
     this.map.touchZoomRotate.disableRotation();
     this.map.keyboard.disableRotation();
     this.map.on("error", ({ error }) => {
@@ -79,6 +80,16 @@ export class Atlas {
       if (!given.has(layer.id)) given.set(layer.id, layer.filter);
       this.map.setFilter(layer.id, this.choices.filter(id, given.get(layer.id)) ?? null);
       this.map.setLayoutProperty(layer.id, "visibility", this.choices.visibility(id));
+    }
+  }
+
+  /** Where nobody chose the view, open close enough for something to be drawn. */
+  private comeClose(): void {
+    const shown = this.page.map.layers.filter((layer) => layer.visible);
+    const lowest = Math.min(...shown.map((layer) => layer.minzoom));
+    const { view } = this.page.map;
+    if (!view && !readPlace(location.hash) && shown.length && this.map.getZoom() < lowest) {
+      this.map.setZoom(lowest + 0.01);
     }
   }
 

@@ -11,7 +11,7 @@ export function spell(value: unknown, column: Column, layer: Layer, page: Page):
   switch (column.type) {
     case "integer":
     case "number":
-      return withUnit(number(Number(value), page.language), column.unit);
+      return withUnit(spellNumber(Number(value), page.language), column.unit);
     case "boolean":
       return say(page, value ? "yes" : "no");
     case "date":
@@ -57,10 +57,10 @@ function spellInstant(value: string, language: string, zone: string): string {
   return format(language, { dateStyle: "long", timeStyle: "short", hourCycle: "h23", timeZone: zone }, instant);
 }
 
-function number(value: number, language: string): string {
+export function spellNumber(value: number, language: string): string {
   // Four digits stay together: many of them are years and house numbers.
   const options = { maximumFractionDigits: 2, useGrouping: "min2" } as const;
-  return new Intl.NumberFormat(regional(language), options as Intl.NumberFormatOptions).format(value);
+  return new Intl.NumberFormat(regional(language), options).format(value);
 }
 
 function withUnit(text: string, unit: string | null): string {

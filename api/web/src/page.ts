@@ -35,7 +35,7 @@ export interface Layer {
   licence_url: string | null;
   empty: boolean;
   page: string;
-  items: string;
+  features: string;
 }
 
 export interface Words {

@@ -151,7 +151,7 @@ export class Popups {
 }
 
 async function read(thing: Thing): Promise<GeoJSON.Feature> {
-  const answer = await fetch(`${thing.layer.items}/${thing.fid}`);
+  const answer = await fetch(`${thing.layer.features}/${thing.fid}`);
   if (!answer.ok) throw new Error(`the feature answered ${answer.status}`);
   return (await answer.json()) as GeoJSON.Feature;
 }

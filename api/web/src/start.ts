@@ -31,18 +31,24 @@ export function start(page: Page, options: Partial<MapOptions>): Atlas | null {
 }
 
 function addControls({ map }: Atlas, page: Page): void {
-  const end = document.documentElement.dir === "rtl" ? "left" : "right";
-  const begin = end === "right" ? "left" : "right";
-  const wide = map.getContainer().clientWidth >= 480;
+  const [begin, end] = document.documentElement.dir === "rtl" ? ["right", "left"] as const : ["left", "right"] as const;
+  const embedded = document.body.classList.contains("embed");
+  const narrow = map.getContainer().clientWidth < 480;
+  const scale = new maplibregl.ScaleControl({ unit: "metric", maxWidth: narrow ? 60 : 100 });
+  const attribution = new maplibregl.AttributionControl({
+    customAttribution: embedded && !narrow ? freshness(page) : "",
+  });
   map.addControl(new maplibregl.NavigationControl({ showCompass: false }), `top-${end}`);
-  map.addControl(
-    new maplibregl.ScaleControl({ unit: "metric", maxWidth: wide ? 100 : 60 }),
-    `bottom-${begin}`,
-  );
-  map.addControl(
-    new maplibregl.AttributionControl({ customAttribution: wide ? freshness(page) : "" }),
-    `bottom-${end}`,
-  );
+  map.addControl(scale, narrow && !embedded ? `top-${begin}` : `bottom-${begin}`);
+  map.addControl(attribution, `bottom-${end}`);
+  if (narrow && embedded) foldAttribution(map);
+}
+
+/** In a narrow embed the names of the sources wait behind their button. */
+function foldAttribution(map: maplibregl.Map): void {
+  const box = map.getContainer().querySelector(".maplibregl-ctrl-attrib");
+  box?.classList.remove("maplibregl-compact-show");
+  box?.removeAttribute("open");
 }
 
 /** "Updated today 06:12", of the newest data on the map. */

@@ -161,6 +161,7 @@ class Feed:
                 await self._sleep_until_woken(connection)
         finally:
             connection.terminate()
+            await asyncio.sleep(0)  # the loop closes the socket in its next round
         raise StoreUnavailable("the listening connection was closed")
 
     async def _sleep_until_woken(self, connection: Any) -> None:

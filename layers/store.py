@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import asyncpg
 from layers.errors import StoreBusy, StoreUnavailable
 
 CONNECT_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 2.0
 QUERY_SETTINGS = {
     "application_name": "quartier-web",
     "jit": "off",
@@ -34,25 +36,28 @@ class Store:
         self._settings = QUERY_SETTINGS | {"statement_timeout": str(int(timeout_s * 1000))}
         self._pool: asyncpg.Pool | None = None
         self._asking = 0
+        self._opening = asyncio.Lock()
 
-    @property
-    def is_open(self) -> bool:
-        return self._pool is not None
-
-    async def open(self) -> None:
-        """Connect; raises StoreUnavailable."""
-        async with store_errors():
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=1,
-                max_size=self._size,
-                server_settings=self._settings,
-                timeout=CONNECT_TIMEOUT_S,
-            )
+    async def _opened(self) -> asyncpg.Pool:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=1,
+                    max_size=self._size,
+                    server_settings=self._settings,
+                    timeout=CONNECT_TIMEOUT_S,
+                )
+            return self._pool
 
     async def close(self) -> None:
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
+        """Let go of every connection; one that is still at work is cut off."""
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        try:
+            await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT_S)
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pool.terminate()
 
     @asynccontextmanager
@@ -63,10 +68,8 @@ class Store:
         self._asking += 1
         try:
             async with store_errors():
-                if self._pool is None:
-                    await self.open()
-                assert self._pool is not None
-                async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+                pool = self._pool or await self._opened()
+                async with pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
                     yield connection
         finally:
             self._asking -= 1

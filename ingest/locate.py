@@ -17,7 +17,7 @@ from ingest.places import Places, Where, read_column, read_pair
 from ingest.rows import Chunk, Floats, Mask, Shapes
 from layers.model import GeometryType
 
-GATE_ROWS = 1_000  # located rows after which a file in the wrong unit is certain
+GATE_ROWS = 1_000  # places that tell whether a file is in degrees, whatever the batches
 POINT_WKB = np.dtype([("order", "u1"), ("type", "<u4"), ("x", "<f8"), ("y", "<f8")])
 Located = tuple[pa.Array, dict[int, str]]
 
@@ -73,7 +73,7 @@ class Locator:
         reasons = dict(places.reasons)
         for row in np.flatnonzero(out).tolist():
             reasons[row] = self._beyond((x[row], y[row], x[row], y[row]))
-        self._gate(x, y, out, int((~nowhere).sum()))
+        self._gate(x, y, out, ~nowhere)
         self.notes["without_place"] += int(nowhere.sum()) - len(places.reasons)
         return _point_wkb(x, y, nowhere), reasons
 
@@ -92,7 +92,7 @@ class Locator:
         out |= there & _not_finite(checked.shapes)
         for row in np.flatnonzero(out).tolist():
             reasons.setdefault(row, self._beyond(tuple(bounds[row].tolist())))
-        self._gate(bounds[:, 2], bounds[:, 3], out, int(there.sum()))
+        self._gate(bounds[:, 2], bounds[:, 3], out, there)
         taken_away = len(places.reasons | checked.reasons)
         self.notes["without_place"] += int((~there).sum()) - taken_away
         return pa.array(shapely.to_wkb(checked.shapes, byte_order=1), pa.binary()), reasons
@@ -117,19 +117,23 @@ class Locator:
         reason = beyond({"west": west, "east": east, "south": south, "north": north})
         return reason or "a coordinate is not a finite number"
 
-    def _gate(self, x: Floats, y: Floats, out: Mask, located: int) -> None:
-        """Count what cannot be degrees; refuse the file once most of it cannot."""
-        far = out & np.isfinite(x) & np.isfinite(y)
-        if far.any() and not self.outside:
-            first = int(np.flatnonzero(far)[0])
-            self.sample = float(x[first]), float(y[first])
-        self.located += located
-        self.outside += int(far.sum())
-        if not self.checked and self.located >= GATE_ROWS:
+    def _gate(self, x: Floats, y: Floats, out: Mask, there: Mask) -> None:
+        """Look at the first places of the file; refuse it once most of them cannot be degrees."""
+        if self.checked:
+            return
+        first = np.flatnonzero(there)[: GATE_ROWS - self.located]
+        far = first[out[first] & np.isfinite(x[first]) & np.isfinite(y[first])]
+        if len(far) and not self.outside:
+            self.sample = float(x[far[0]]), float(y[far[0]])
+        self.located += len(first)
+        self.outside += len(far)
+        if self.located >= GATE_ROWS:
             self.check_degrees()
 
     def check_degrees(self) -> None:
-        """Refuse a file most of whose coordinates cannot be degrees."""
+        """Refuse a file most of whose first places cannot be degrees."""
+        if self.checked:
+            return
         self.checked = True
         if self.outside * 2 <= self.located or (self.outside < 2 and self.located > 1):
             return

@@ -231,10 +231,8 @@ class Normaliser:
         for column in self.layer.columns:
             self._check_times(column)
         if self.read >= 2 and self.withheld * 2 > self.read:
-            common = "; ".join(
-                f"{count} such as: {self.examples[kind]}"
-                for kind, count in self.kinds.most_common(EXAMPLES)
-            )
+            kinds = sorted(self.kinds.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]
+            common = "; ".join(f"{count} such as: {self.examples[kind]}" for kind, count in kinds)
             raise SourceRefused(
                 self.file, f"{self.withheld} of {self.read} rows would be withheld: {common}"
             )

@@ -118,7 +118,8 @@ def _feature(file: str, item: Item) -> Feature | str:
         except UnicodeDecodeError:
             return "the feature holds bytes that are not UTF-8 like the rest"
         line = item.line + exc.lineno - 1
-        raise SourceRefused(file, f"line {line}, column {exc.colno}: {exc.msg}") from exc
+        column = exc.colno + (item.column - 1 if exc.lineno == 1 else 0)
+        raise SourceRefused(file, f"line {line}, column {column}: {exc.msg}") from exc
     if not isinstance(value, dict):
         return f"{_shown(value)} stands where a feature should"
     kind = value.get("type")

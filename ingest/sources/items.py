@@ -36,10 +36,11 @@ STEP[[ord("}"), ord("]")]] = -1
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One object found, or what stands where an object should; `line` is where it starts."""
+    """One object found, or what stands where an object should; line and column are its start."""
 
     text: bytes
     line: int
+    column: int = 1
     is_object: bool = True
 
 
@@ -89,6 +90,7 @@ class Items:
     data: bytes = b""  # what has not been given, from outside any string
     depth: int = 0  # at the start of data
     line: int = 1  # at the start of data
+    column: int = 1
     inside: bool = False  # whether the start of data lies between features
 
     def __iter__(self) -> Iterator[Item]:
@@ -116,14 +118,14 @@ class Items:
                 start = at if self.data[at] == OBJECT else None
             elif before == base + 1 and after == base and start is not None:
                 yield from self._strangers(self.data[taken:start], taken, newlines)
-                yield Item(self.data[start : at + 1], self._line_of(start, newlines))
+                yield Item(self.data[start : at + 1], *self._position(start, newlines))
                 taken, start = at + 1, None
             elif after == base - 1:
                 yield from self._strangers(self.data[taken:at], taken, newlines)
                 self.inside, taken = False, at
         if taken:
             self.depth = base
-            self.line = self._line_of(taken, newlines)
+            self.line, self.column = self._position(taken, newlines)
             self.data = self.data[taken:]
 
     def _opens_features(self, at: int) -> bool:
@@ -133,14 +135,18 @@ class Items:
             self.layout == "array" or FEATURES.search(self.data[max(0, at - 99) : at]) is not None
         )
 
-    def _line_of(self, at: int, newlines: npt.NDArray[np.intp]) -> int:
-        return self.line + int(np.searchsorted(newlines, at))
+    def _position(self, at: int, newlines: npt.NDArray[np.intp]) -> tuple[int, int]:
+        """The line and column of a place in the data."""
+        passed = int(np.searchsorted(newlines, at))
+        if not passed:
+            return self.line, self.column + at
+        return self.line + passed, at - int(newlines[passed - 1])
 
     def _strangers(self, text: bytes, at: int, newlines: npt.NDArray[np.intp]) -> Iterator[Item]:
         """Values that are no objects where features should be; anything else is a syntax error."""
         if not (text := text.strip(BETWEEN)):
             return
-        line = self._line_of(at, newlines)
+        line, _ = self._position(at, newlines)
         try:
             values = orjson.loads(b"[" + text + b"]")
         except orjson.JSONDecodeError as exc:
@@ -155,8 +161,8 @@ class Items:
         wrong = np.flatnonzero(brackets.after < 0)
         if len(wrong):
             at = int(brackets.at[wrong[0]])
-            line = self.line + self.data[:at].count(b"\n")
-            column = at - self.data.rfind(b"\n", 0, at)
+            newlines = np.flatnonzero(np.frombuffer(self.data, np.uint8) == NEWLINE)
+            line, column = self._position(at, newlines)
             raise SourceRefused(
                 self.name,
                 f"line {line}, column {column}: {chr(self.data[at])!r} closes what was not opened",
@@ -173,10 +179,11 @@ class Items:
         brackets, in_string = find_brackets(self.data, self.depth)
         depth = int(brackets.after[-1]) if len(brackets.after) else self.depth
         if in_string or depth or (self.inside and self.layout != "sequence"):
+            blank = self.data[: len(self.data) - len(self.data.lstrip(BETWEEN))]
             raise SourceRefused(
                 self.name,
-                f"the file ends in the middle of what begins on line {self.line}; "
-                "it was cut short, fetch it again",
+                f"the file ends in the middle of what begins on line "
+                f"{self.line + blank.count(NEWLINE)}; it was cut short, fetch it again",
             )
         if self.inside:
             yield from self._strangers(self.data, 0, np.empty(0, np.intp))

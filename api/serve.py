@@ -7,6 +7,7 @@ import socket
 
 from granian import Granian
 from granian.constants import Interfaces, Loops
+from granian.log import LogLevels
 
 from api.settings import ApiSettings
 from layers.errors import LayersError
@@ -41,7 +42,7 @@ def serve(web_url: str, settings: ApiSettings) -> None:
         workers=settings.workers,
         factory=True,
         log_access=False,
-        log_level="warning",
+        log_level=LogLevels.warning,
         respawn_failed_workers=True,
         workers_kill_timeout=5,
         backlog=2048,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -177,12 +178,19 @@ class _Run:
         )
 
     def _read_into(self, staged: Stage) -> None:
+        """Read one batch while the one before is on its way to the stage."""
         reading = read(self._job.layer, self._job.files)
-        for batch in reading:
-            self._tally.add(batch, self._job.layer.has_geometry)
-            self._record.quarantine([_withheld(refusal) for refusal in batch.refusals])
-            staged.append(_stage_rows(batch.rows))
-            self._progress("reading", batch.bytes_read, reading.total_bytes, self._tally.read)
+        with ThreadPoolExecutor(max_workers=1) as sender:
+            sent: Future[None] | None = None
+            for batch in reading:
+                self._tally.add(batch, self._job.layer.has_geometry)
+                self._record.quarantine([_withheld(refusal) for refusal in batch.refusals])
+                if sent is not None:
+                    sent.result()
+                sent = sender.submit(staged.append, _stage_rows(batch.rows))
+                self._progress("reading", batch.bytes_read, reading.total_bytes, self._tally.read)
+            if sent is not None:
+                sent.result()
         self._facts = tuple(asdict(facts) for facts in reading.facts)
 
     def _is_complete(self) -> bool:

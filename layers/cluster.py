@@ -23,6 +23,7 @@ from layers.errors import ClusterError
 from layers.postgres_server import SOCKET_NAME, PostgresServer
 from layers.postgres_tools import Account, programs_for
 from layers.settings import StoreSettings
+from layers.termination import ending_politely
 
 __all__ = ["Cluster", "DatabaseUrls", "open_store"]
 
@@ -71,7 +72,7 @@ class Cluster:
             first=lambda: self._wake(server),
             last=lambda: self._put_to_sleep(server),
         )
-        with hold:
+        with ending_politely(), hold:
             yield embedded_urls(server.socket_dir)
 
     def _prepare(self) -> PostgresServer:

@@ -109,11 +109,25 @@ def next_revision() -> str:
         FROM quartier.layer_state WHERE layer_id = :layer FOR UPDATE"""
 
 
-def dependents(layer: Layer) -> str:
-    """How many views or foreign keys of others hang on the layer's table."""
-    table = literal(f"{CITY}.{ident(layer.id)}")
+def additions(layer: Layer) -> str:
+    """How many things of others hang on the layer's table and would be lost with it: views,
+    foreign keys, triggers, indexes, policies, publications and grants.
+    """
+    table = f"{literal(f'{CITY}.{ident(layer.id)}')}::regclass"
+    ours = ", ".join(
+        literal(f"{layer.id}_{suffix}") for suffix in ("pkey", "source_key_key", "tile_geom_idx")
+    )
     return f"""
-        SELECT count(*) FROM pg_depend d
-        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = {table}::regclass
-          AND d.deptype = 'n'
-          AND d.classid IN ('pg_rewrite'::regclass, 'pg_constraint'::regclass)"""
+        SELECT (SELECT count(*) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+                WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+                  AND d.refobjid = {table} AND r.ev_class <> {table})
+             + (SELECT count(*) FROM pg_constraint WHERE confrelid = {table})
+             + (SELECT count(*) FROM pg_trigger
+                WHERE tgrelid = {table} AND NOT tgisinternal AND tgname NOT LIKE 'quartier\\_%')
+             + (SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                WHERE i.indrelid = {table} AND c.relname NOT IN ({ours}))
+             + (SELECT count(*) FROM pg_policy WHERE polrelid = {table})
+             + (SELECT count(*) FROM pg_publication_rel WHERE prrelid = {table})
+             + (SELECT count(*) FROM pg_class c, aclexplode(c.relacl) a
+                WHERE c.oid = {table} AND a.grantee <> c.relowner
+                  AND a.grantee::regrole::text NOT IN ('quartier_web', 'quartier_officer'))"""

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateTable
 
 from layers import merge_sql as merge
-from layers.apply import READERS, index_statements
+from layers.apply import READERS
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import ColumnType, Layer
@@ -112,7 +112,7 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, *, may_delete: bool) -
         )
         duplicates = _settle_keys(connection, layer, merge.stage_name(run_id))
         _lock(connection, layer)
-        if _is_empty(connection, layer) and not connection.scalar(sa.text(merge.dependents(layer))):
+        if _is_empty(connection, layer) and not connection.scalar(sa.text(merge.additions(layer))):
             return _build(connection, layer, run_id, duplicates)
         return _merge(connection, layer, run_id, duplicates, may_delete)
 
@@ -249,7 +249,9 @@ def _swap(connection: sa.Connection, layer: Layer, run_id: int) -> None:
     build, table = merge.build_name(run_id), f"{CITY}.{ident(layer.id)}"
     old, moved = f"{layer.id}", f"{CITY}.{ident(f'build_{run_id}')}"
     ddl = [f"ALTER TABLE {build} SET SCHEMA {CITY}"]
-    ddl += index_statements(layer, f"build_{run_id}")
+    ddl += [
+        f"CREATE INDEX {ident(f'build_{run_id}_geom')} ON {moved} USING gist (tile_geom)"
+    ] * layer.has_geometry
     ddl += [
         f"CREATE UNIQUE INDEX {ident(f'build_{run_id}_fid')} ON {moved} (fid)",
         f"CREATE UNIQUE INDEX {ident(f'build_{run_id}_key')} ON {moved} (source_key)",
@@ -261,6 +263,11 @@ def _swap(connection: sa.Connection, layer: Layer, run_id: int) -> None:
         f"ALTER TABLE {table} ADD CONSTRAINT {ident(f'{old}_source_key_key')}"
         f" UNIQUE USING INDEX {ident(f'build_{run_id}_key')}",
         f"GRANT SELECT ON {table} TO {READERS}",
+        *[
+            f"ALTER INDEX {CITY}.{ident(f'build_{run_id}_geom')}"
+            f" RENAME TO {ident(f'{old}_tile_geom_idx')}"
+        ]
+        * layer.has_geometry,
         *attach_statements(layer, layer.id),
     ]
     schema = postgis_schema(connection)

@@ -104,7 +104,9 @@ export class Atlas {
 
 export function canDraw(): boolean {
   const canvas = document.createElement("canvas");
-  return Boolean(canvas.getContext("webgl2") ?? canvas.getContext("webgl"));
+  const context = canvas.getContext("webgl2") ?? canvas.getContext("webgl");
+  context?.getExtension("WEBGL_lose_context")?.loseContext();
+  return context !== null;
 }
 
 function opening(page: Page): Partial<MapOptions> {

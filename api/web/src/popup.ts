@@ -72,7 +72,7 @@ export class Popups {
     const title = say(this.page, "several", { count: String(things.length) });
     const items = things.map((thing) => {
       const open = (): void => void this.showThing(thing, () => this.showList(things));
-      const words = [h("strong", {}, titleOf(thing, this.page)), h("small", {}, thing.layer.title)];
+      const words = [h("strong", {}, listTitleOf(thing, this.page)), h("small", {}, thing.layer.title)];
       return h("li", {}, h("button", { type: "button", onclick: open }, ...words));
     });
     this.show(title, h("ul", { class: "things" }, ...items));
@@ -156,14 +156,20 @@ async function read(thing: Thing): Promise<GeoJSON.Feature> {
   return (await answer.json()) as GeoJSON.Feature;
 }
 
+/** What a thing is called: its own name, else what its layer holds. */
 function titleOf(thing: Thing, page: Page): string {
-  const { layer, tile } = thing;
-  for (const name of [layer.label, layer.legend.light.column]) {
-    const column = layer.columns.find((each) => each.name === name);
-    const text = column ? spell(tile[column.name], column, layer, page) : "";
-    if (text) return text;
-  }
-  return layer.title;
+  return told(thing, thing.layer.label, page) || thing.layer.title;
+}
+
+/** In a list, nameless things of one layer are told apart by their class. */
+function listTitleOf(thing: Thing, page: Page): string {
+  const { label, legend, title } = thing.layer;
+  return told(thing, label, page) || told(thing, legend.light.column, page) || title;
+}
+
+function told({ layer, tile }: Thing, name: string | null, page: Page): string {
+  const column = layer.columns.find((each) => each.name === name);
+  return column ? spell(tile[column.name], column, layer, page) : "";
 }
 
 function row(column: Column, text: string): Node {

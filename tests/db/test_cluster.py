@@ -38,6 +38,22 @@ with Cluster(Path(sys.argv[1]), options={"fsync": "off", "shared_buffers": "16MB
     sys.stdin.read()
 """
 
+FORKER = """
+import os, signal, sys, time
+from pathlib import Path
+from layers.cluster import Cluster
+home = Path(sys.argv[1])
+with Cluster(home, options={"fsync": "off", "shared_buffers": "16MB"}).hold() as urls:
+    awake, waking = os.pipe()
+    if (copy := os.fork()) == 0:
+        os.write(waking, b"!")
+        time.sleep(60)
+    os.read(awake, 1)
+    os.kill(copy, signal.SIGTERM)
+    ended = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+    print(ended, (home / "postgres/data/postmaster.pid").exists())
+"""
+
 
 @pytest.fixture
 def homes() -> Iterator[Callable[[], Path]]:
@@ -266,6 +282,26 @@ def test_ctrl_c_in_the_terminal_ends_the_holder_which_ends_the_server(
     assert os.getsid(postmaster(home)) != os.getsid(holder.pid)
     os.killpg(holder.pid, signal.SIGINT)
     assert holder.wait(20) != 0
+    assert not is_running(home)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_holder_that_is_asked_to_end_ends_the_server(
+    home: Path, holders: Callable[[Path], subprocess.Popen[str]], number: signal.Signals
+) -> None:
+    holder = holders(home)
+    assert holder.stdout
+    holder.stdout.readline()
+    holder.send_signal(number)
+    assert holder.wait(20) == 128 + number
+    assert not is_running(home)
+
+
+def test_a_forked_copy_of_a_holder_that_is_asked_to_end_leaves_the_server(home: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKER, str(home)], capture_output=True, text=True, check=False
+    )
+    assert (ran.stdout, ran.stderr) == (f"{-signal.SIGTERM} True\n", "")
     assert not is_running(home)
 
 

@@ -1,0 +1,44 @@
+"""The tile statement, read without a database."""
+
+from __future__ import annotations
+
+import pytest
+
+from layers.sql import ident
+from tests.examples import TREES, layer
+from tiles.address import TileAddress
+from tiles.query import tile_query
+
+HOME = TileAddress(14, 8412, 5856)
+
+
+def test_the_text_depends_on_the_layer_alone_so_it_is_prepared_once() -> None:
+    assert tile_query(TREES, HOME).sql == tile_query(TREES, TileAddress(0, 0, 0)).sql
+    assert tile_query(TREES, HOME).args == HOME
+
+
+def test_only_declared_tile_columns_travel() -> None:
+    sql = tile_query(TREES, HOME).sql
+    assert '"genus"' in sql
+    assert '"number"' not in sql
+
+
+def test_every_limit_has_an_order_and_important_features_come_first() -> None:
+    sql = tile_query(layer(id="x", geometry="point", priority=["-name"]), HOME).sql
+    order = sql.split("ORDER BY")[1].split("LIMIT")[0]
+    assert order.strip().startswith('"name" DESC NULLS LAST')
+    assert order.strip().endswith("fid")
+
+
+@pytest.mark.parametrize("name", ['x"; DROP TABLE trees; --', "a b", "ÉTÉ", '"'])
+def test_a_hostile_name_stays_a_name(name: str) -> None:
+    quoted = ident(name)
+    assert quoted.startswith('"')
+    assert quoted.endswith('"')
+    assert quoted[1:-1].replace('""', "") == name.replace('"', "")
+
+
+@pytest.mark.parametrize("name", ["", "a\0b"])
+def test_what_cannot_be_a_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a name"):
+        ident(name)

@@ -30,7 +30,7 @@ class Store:
     """
 
     def __init__(self, url: str, *, size: int, queue: int = 64, timeout_s: float = 10.0) -> None:
-        self._url = url
+        self.url = url
         self._size = size
         self._queue = queue
         self._settings = QUERY_SETTINGS | {"statement_timeout": str(int(timeout_s * 1000))}
@@ -42,7 +42,7 @@ class Store:
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    self._url,
+                    self.url,
                     min_size=1,
                     max_size=self._size,
                     server_settings=self._settings,

@@ -17,6 +17,7 @@ from api.tile_path import App, Message
 from tests.conftest import Database
 
 BASE = "http://city.test"
+NOWHERE = "postgresql://secret:word@127.0.0.1:9/none"
 
 
 @pytest.fixture
@@ -34,6 +35,12 @@ class Service:
     async def get(self, path: str, **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.get(path, headers={"accept-encoding": "gzip"} | named)
+
+    async def lose_database(self) -> None:
+        """From now on every new connection is refused and the old ones are closed."""
+        for store in (self.parts.tiles, self.parts.queries):
+            store.url = NOWHERE
+            await store.close()
 
     async def caught_up(self) -> None:
         """Return once the application knows all that is in the database now."""

@@ -96,8 +96,7 @@ async def test_a_client_that_has_the_tile_is_told_so_before_any_work(service: Se
     running, database = service
     etag = (await running.get(url(HOME))).headers["etag"]
     async with serving(database) as fresh:
-        await fresh.parts.tiles.close()
-        fresh.parts.tiles._url = "postgresql://nobody@127.0.0.1:9/none"
+        await fresh.lose_database()
         answer = await fresh.get(url(HOME), if_none_match=etag)
     assert (answer.status_code, answer.content) == (304, b"")
     assert answer.headers["etag"] == etag
@@ -313,8 +312,7 @@ async def test_a_failure_is_not_remembered(service: Served) -> None:
 async def test_cached_tiles_are_served_while_the_database_is_away(service: Served) -> None:
     running, _ = service
     await running.get(url(HOME))
-    await running.parts.tiles.close()
-    running.parts.tiles._url = "postgresql://nobody@127.0.0.1:9/none"
+    await running.lose_database()
     assert (await running.get(url(HOME))).status_code == 200
     assert (await running.get(url(FAR))).status_code == 503
 

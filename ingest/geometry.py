@@ -148,8 +148,9 @@ def _repair(checked: Checked) -> None:
 def _mend(checked: Checked, rows: Ints) -> None:
     reasons = shapely.is_valid_reason(checked.shapes[rows])
     before = shapely.area(checked.shapes[rows])
-    mended = shapely.make_valid(checked.shapes[rows], method="structure", keep_collapsed=False)
-    mended = np.array([_polygonal(shape) for shape in mended], dtype=object)
+    mended = np.array(
+        [_polygonal(_made_valid(shape)) for shape in checked.shapes[rows]], dtype=object
+    )
     lost: Mask = shapely.is_missing(mended)
     checked.shapes[rows] = mended
     checked.withhold(
@@ -161,6 +162,13 @@ def _mend(checked: Checked, rows: Ints) -> None:
     checked.notes["polygons_repaired"] += int((~lost).sum())
     if moved.any():
         checked.notes["polygons_repaired_area_changed"] += int(moved.sum())
+
+
+def _made_valid(shape: Any) -> Any:
+    try:
+        return shapely.make_valid(shape, method="structure", keep_collapsed=False)
+    except shapely.errors.GEOSException:  # a repair that GEOS itself gives up
+        return None
 
 
 def _polygonal(shape: Any) -> Any:

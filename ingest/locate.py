@@ -80,21 +80,27 @@ class Locator:
     def _locate_shapes(self, places: Places) -> Located:
         assert places.shapes is not None
         shapes = places.shapes.copy()
-        origin = shapely.equals_exact(shapes, shapely.Point(0, 0))
-        shapes[origin] = None
-        checked = check_shapes(self._in_degrees(places, shapes), self.draws)
-        reasons = places.reasons | checked.reasons
-        self.notes.update(checked.notes)
-        bounds = shapely.bounds(checked.shapes)
-        there = ~shapely.is_missing(checked.shapes)
+        shapes[shapely.equals_exact(shapes, shapely.Point(0, 0))] = None
+        shapes = self._in_degrees(places, shapes)
+        far = _not_finite(shapes)
+        bounds = shapely.bounds(shapes)
+        there = ~shapely.is_missing(shapes) & ~shapely.is_empty(shapes)
         limits = np.array([-180, -90, 180, 90])
-        out = there & ~((bounds[:, :2] >= limits[:2]) & (bounds[:, 2:] <= limits[2:])).all(axis=1)
-        out |= there & _not_finite(checked.shapes)
-        for row in np.flatnonzero(out).tolist():
-            reasons.setdefault(row, self._beyond(tuple(bounds[row].tolist())))
+        out = (
+            far
+            | (bounds[:, :2] < limits[:2]).any(axis=1)
+            | (bounds[:, 2:] > limits[2:]).any(axis=1)
+        )
         self._gate(bounds[:, 2], bounds[:, 3], out, there)
-        taken_away = len(places.reasons | checked.reasons)
-        self.notes["without_place"] += int((~there).sum()) - taken_away
+        reasons = dict(places.reasons)
+        for row in np.flatnonzero(out).tolist():
+            reasons[row] = self._beyond(tuple(bounds[row].tolist()))
+        shapes[out] = None
+        checked = check_shapes(shapes, self.draws)
+        reasons |= checked.reasons
+        self.notes.update(checked.notes)
+        nowhere = int(shapely.is_missing(checked.shapes).sum())
+        self.notes["without_place"] += nowhere - len(reasons)
         return pa.array(shapely.to_wkb(checked.shapes, byte_order=1), pa.binary()), reasons
 
     def _in_degrees(self, places: Places, shapes: Shapes) -> Shapes:

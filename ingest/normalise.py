@@ -13,7 +13,7 @@ from ingest.cells import Cells, as_text, clean, read_cells
 from ingest.errors import SourceRefused
 from ingest.keys import content_keys, declared_keys
 from ingest.locate import Locator
-from ingest.rows import Batch, Chunk, Mask, Refusal, as_json
+from ingest.rows import Batch, Broken, Chunk, Mask, Refusal, as_json
 from ingest.times import TIMES, ambiguous, read_times
 from layers.model import Column, ColumnType, Layer
 
@@ -162,21 +162,10 @@ class Normaliser:
         withheld: Mapping[int, tuple[str, str]],
         keys: pa.Array,
     ) -> tuple[Refusal, ...]:
-        first = self.first_row + self.read
         found: list[Refusal] = []
         for broken in chunk.broken:
             self._count("the row cannot be read", broken.reason)
-            found.append(
-                Refusal(
-                    file=self.file,
-                    line=broken.line,
-                    row=first + broken.at,
-                    reason=broken.reason,
-                    column=None,
-                    key=None,
-                    content=broken.content,
-                )
-            )
+            found.append(self._broken(broken))
         for row, (kind, reason) in withheld.items():
             self._count(kind, reason)
             found.append(self._refusal(chunk, row, reason, None, keys))
@@ -186,6 +175,17 @@ class Normaliser:
                     reason = self._cell_reason(chunk, column, row)
                     found.append(self._refusal(chunk, row, reason, column.name, keys))
         return tuple(sorted(found, key=lambda refusal: refusal.row))
+
+    def _broken(self, broken: Broken) -> Refusal:
+        return Refusal(
+            file=self.file,
+            line=broken.line,
+            row=self.first_row + self.read + broken.at,
+            reason=broken.reason,
+            column=None,
+            key=None,
+            content=broken.content,
+        )
 
     def _refusal(
         self, chunk: Chunk, row: int, reason: str, column: str | None, keys: pa.Array

@@ -7,7 +7,7 @@ before any row is taken, and then gives the rows of all of them as one sequence 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -32,8 +32,8 @@ class Reading:
         self._layer = layer
         self._files = files
         self._batch_rows = batch_rows
-        self._folder = tempfile.TemporaryDirectory(prefix="quartier-read-")
-        self.total_bytes = 0
+        self._running: Generator[Batch, None, None] | None = None
+        self.total_bytes = sum(path.stat().st_size for path in files if path.exists())
         self.facts: list[Facts] = []
 
     def __enter__(self) -> Self:
@@ -48,18 +48,20 @@ class Reading:
         self.close()
 
     def close(self) -> None:
-        """Remove what was unpacked."""
-        self._folder.cleanup()
+        """Stop reading, and remove what was unpacked."""
+        if self._running is not None:
+            self._running.close()
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield every record of every file. Raises `SourceRefused`, at the latest at the end."""
-        try:
-            yield from self._batches()
-        finally:
-            self.close()
+        self._running = self._batches()
+        return self._running
 
-    def _batches(self) -> Iterator[Batch]:
-        tables = open_tables(self._layer, self._files, Path(self._folder.name))
+    def _batches(self) -> Generator[Batch, None, None]:
+        with tempfile.TemporaryDirectory(prefix="quartier-read-") as folder:
+            yield from self._taken(open_tables(self._layer, self._files, Path(folder)))
+
+    def _taken(self, tables: Sequence[Table]) -> Iterator[Batch]:
         self.total_bytes = sum(table.size for table in tables)
         _refuse_unseen(self._layer, tables)
         readers = [_reader(self._layer, table) for table in tables]

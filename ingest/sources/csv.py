@@ -163,8 +163,8 @@ def open_csv(member: Member, source: Source) -> CsvTable:
     """Survey a delimited file: read it through once for its encoding, then its first lines."""
     encoding = find_encoding(member.name, member.chunks(), source.encoding)
     delimiter = source.delimiter or find_delimiter(_head(member, encoding))
-    if not delimiter.isascii():
-        raise SourceRefused(member.name, f"source.delimiter {delimiter!r} is not one byte")
+    if not delimiter.isascii() or delimiter in '"\r\n':
+        raise SourceRefused(member.name, f"source.delimiter {delimiter!r} cannot part cells")
     with member.open() as stream:
         records = Records(member.name, utf8(member.name, stream.chunks(), encoding), delimiter)
         header, first = records.take(1), records.take(1)

@@ -272,8 +272,8 @@ def _roots(name: str, items: Items) -> Iterator[Feature]:
         at += len(text[at:]) - len(text[at:].lstrip(BETWEEN.decode()))
         try:
             root, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as exc:
-            problem = f"what stands around the features is not JSON: {exc.msg}"
+        except (json.JSONDecodeError, RecursionError) as exc:
+            problem = f"what stands around the features is not JSON: {exc}"
             raise SourceRefused(name, problem) from exc
         if isinstance(root, list) and items.layout == "array":
             continue

@@ -207,7 +207,7 @@ def _survey(member: Member, path: Path, sublayer: str, size: int | None = None) 
         rows=int(info["features"]),
         located=located,
         crs=crs,
-        encoding=info["encoding"],
+        encoding=info["encoding"].lower(),
         notes={"sublayer": sublayer},
     )
 
@@ -223,7 +223,7 @@ def open_shapefile(
         _place(part, home / f"source.{suffix}")
     _check_length(member.name, home / "source.shp")
     if "shx" not in parts:
-        pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": True})
+        _rebuild_shx(member.name, home / "source.shp")
     encoding = _dbf_encoding(layer, member.name, parts)
     size = sum(part.size for part in parts.values())
     table = _survey(member, home / "source.shp", "source", size)
@@ -234,6 +234,15 @@ def open_shapefile(
         given_encoding=encoding,
         notes={"shx_rebuilt": True} if "shx" not in parts else {},
     )
+
+
+def _rebuild_shx(name: str, path: Path) -> None:
+    pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": True})
+    try:
+        with _told(name), _quiet():
+            pyogrio.read_info(path)
+    finally:
+        pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": None})
 
 
 def _parts(member: Member, beside: Sequence[Member]) -> dict[str, Member]:

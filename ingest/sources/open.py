@@ -16,6 +16,7 @@ from ingest.sources.ogr import open_geopackage, open_shapefile
 from layers.model import Layer
 
 LISTED = 20
+BINARY: set[Format] = {"shapefile", "geopackage"}
 
 
 def open_tables(layer: Layer, files: Sequence[Path], folder: Path) -> list[Table]:
@@ -37,8 +38,19 @@ def _formats(layer: Layer, path: Path) -> list[tuple[Member, Format]]:
     for member in members:
         if shapefile and is_shapefile_part(member) and _suffix(member) != ".shp":
             continue
-        found.append((member, layer.source.format or sniff(member)))
+        found.append((member, _agreed(member, sniff(member), layer.source.format)))
     return found
+
+
+def _agreed(member: Member, seen: Format, declared: Format | None) -> Format:
+    """The declared format, where a file that looks as this one does can be in it."""
+    if declared is None:
+        return seen
+    if {seen, declared} & BINARY and seen != declared:
+        raise SourceRefused(
+            member.name, f"source.format says {declared}, but this is {seen}; correct source.format"
+        )
+    return declared
 
 
 def _suffix(member: Member) -> str:
@@ -94,4 +106,5 @@ def _refuse_strangers(layer: Layer, path: Path, tables: Sequence[Table]) -> None
 def _has_columns(layer: Layer, table: Table) -> bool:
     headers = Headers(table.name, table.headers)
     needed = [column for column in layer.columns if not column.optional]
-    return table.sparse or all(headers.find(column.header) is not None for column in needed)
+    found = [headers.find(column.header) is not None for column in needed]
+    return table.empty or not found or any(found) if table.sparse else all(found)

@@ -191,3 +191,12 @@ def test_a_pair_can_fill_a_layer_of_mixed_shapes(folder: Folder) -> None:
 def test_points_do_not_fit_a_layer_of_areas(folder: Folder) -> None:
     with pytest.raises(SourceRefused, match=r"geometry is a Point; the layer draws polygons"):
         take(layer_of(geometry="polygon"), folder.text("lon,lat\n2,48\n2,48\n"))
+
+
+def test_a_shape_out_of_reach_is_withheld_alone(folder: Folder) -> None:
+    layer = layer_of(geometry="polygon", source={"crs": "EPSG:32631"})
+    ring = "POLYGON ((450000 5400000, 451000 5400000, 451000 5401000, 450000 5400000))"
+    lost = "POLYGON ((1e30 1e30, 2e30 1e30, 2e30 2e30, 1e30 1e30))"
+    taken = take(layer, table(folder, "geom", ring, lost, ring))
+    assert (len(taken.rows), taken.withheld[0].row) == (2, 2)
+    assert "cannot be reached from EPSG:32631" in taken.withheld[0].reason

@@ -9,9 +9,11 @@ from styles.colours import GROUND
 from styles.draw import Band, Pen, Placed
 from styles.expressions import text
 
-REGULAR = ["Source Sans 3 Regular"]
-ITALIC = ["Source Sans 3 Italic"]
-SEMIBOLD = ["Source Sans 3 Semibold"]
+# No bare number in a name: MapLibre draws letters that a font lacks through a CSS font list,
+# where `Source Sans 3` unquoted is a mistake and leaves them at 10 px.
+REGULAR = ["Source Sans Regular"]
+ITALIC = ["Source Sans Italic"]
+SEMIBOLD = ["Source Sans Semibold"]
 FONTS = (*REGULAR, *ITALIC, *SEMIBOLD)
 
 POINT_LABEL_ZOOM = 14  # below it names would cover the marks they belong to

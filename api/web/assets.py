@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,18 @@ def read_assets(dist: Path) -> Assets:
     return Assets(_json(dist / "manifest.json"), _json(dist / "glyphs" / "ranges.json"))
 
 
-@cache
 def assets() -> Assets:
-    """The build beside this file, read once; a missing one is looked for again each time."""
-    return read_assets(DIST)
+    """The build beside this file, read again when it has been made anew."""
+    letters = DIST / "glyphs" / "ranges.json"  # what a build writes last
+    try:
+        return _read_once(DIST, letters.stat().st_mtime_ns)
+    except FileNotFoundError as exc:
+        raise PagesNotBuilt(letters) from exc
+
+
+@lru_cache(maxsize=1)
+def _read_once(dist: Path, _made_at: int) -> Assets:
+    return read_assets(dist)
 
 
 def _json(path: Path) -> dict[str, Any]:

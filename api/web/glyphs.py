@@ -27,9 +27,9 @@ RANGE = 256  # codepoints to a file
 
 SUBSETS = ("latin", "latin-ext", "greek", "greek-ext", "cyrillic", "cyrillic-ext", "vietnamese")
 STACKS = {
-    "Source Sans 3 Regular": "source-sans-3-{subset}-400-normal.woff",
-    "Source Sans 3 Italic": "source-sans-3-{subset}-400-italic.woff",
-    "Source Sans 3 Semibold": "source-sans-3-{subset}-600-normal.woff",
+    "Source Sans Regular": "source-sans-3-{subset}-400-normal.woff",
+    "Source Sans Italic": "source-sans-3-{subset}-400-italic.woff",
+    "Source Sans Semibold": "source-sans-3-{subset}-600-normal.woff",
 }
 
 

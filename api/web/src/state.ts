@@ -28,7 +28,8 @@ export class State {
   }
 
   impossible(): void {
-    const links = this.page.map.layers.map((layer) =>
+    const data = this.page.map.layers.filter((layer) => layer.role === "data");
+    const links = (data.length ? data : this.page.map.layers).map((layer) =>
       h("li", {}, h("a", { href: layer.page }, layer.title)),
     );
     this.show("impossible", h("p", {}, say(this.page, "webgl")), h("ul", {}, ...links));

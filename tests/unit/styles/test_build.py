@@ -139,7 +139,7 @@ def test_no_label_is_smaller_than_11_pixels_and_every_font_is_ours() -> None:
 
 def test_water_is_lettered_in_italics() -> None:
     label = _part(map_style(CITY, LAYERS, DAY), "rivers:label")
-    assert label["layout"]["text-font"] == ["Source Sans 3 Italic"]
+    assert label["layout"]["text-font"] == ["Source Sans Italic"]
 
 
 def test_every_style_layer_says_whose_it_is() -> None:

@@ -80,6 +80,7 @@ def run(ingest_url: str, job: Job, progress: Progress = _no_progress) -> Report:
             engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         ):
             record = RunRecord(connection, job.layer.id)
+            record.check(job.layer)
             _check_files(job)
             sources = _sources(job.files)
             record.start(sources, version("quartier"))
@@ -120,13 +121,17 @@ def _checksum(sources: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256("".join(source["sha256"] for source in sources).encode()).hexdigest()
 
 
-def reading_hash(layer: Layer) -> str:
-    """A hash of every part of the declaration that decides how rows are read."""
-    told = layer.model_dump(mode="json", include={"geometry", "key", "columns", "time_zone"})
+def reading_hash(job: Job) -> str:
+    """A hash of every part of the declaration that decides how rows are read and merged."""
+    layer = job.layer
+    told: dict[str, Any] = layer.model_dump(
+        mode="json", include={"geometry", "key", "columns", "time_zone"}
+    )
     for column in told["columns"]:
         for word in ("label", "description", "unit"):
             del column[word]
     told["source"] = layer.source.model_dump(mode="json", exclude={"files"})
+    told["partial"] = job.partial
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -150,7 +155,7 @@ class _Run:
         self._facts: tuple[dict[str, Any], ...] = ()
 
     def go(self, sources: Sequence[dict[str, Any]]) -> Report:
-        checksum, config = _checksum(sources), reading_hash(self._job.layer)
+        checksum, config = _checksum(sources), reading_hash(self._job)
         if self._seen_before(checksum, config):
             return self._end(
                 "unchanged", checksum, config, Merged(revision=self._record.revision())
@@ -231,10 +236,10 @@ class _Run:
     def _message(self, state: str, counts: Counts) -> str:
         if state == "unchanged" and not counts.read:
             return "the same bytes as last time; nothing to do"
-        if state == "unchanged":
-            return "every row is as it was"
-        kept = self._job.layer.source.complete and not self._job.partial and not self._is_complete()
-        return "rows without a readable key were withheld, so nothing was deleted" if kept else ""
+        whole = self._job.layer.source.complete and not self._job.partial
+        if whole and not self._is_complete():
+            return "rows without a readable key were withheld, so nothing was deleted"
+        return "every row is as it was" if state == "unchanged" else ""
 
 
 def _withheld(refusal: Refusal) -> Withheld:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from layers.errors import ChangeRefused
 from layers.merge_sql import build_name, stage_name
+from layers.model import Layer
 
 RUN_LOCK = 0x52554E  # "RUN": the first half of the advisory lock of a layer's run
 
@@ -44,6 +45,34 @@ class RunRecord:
         self._connection = connection
         self.layer_id = layer_id
         self.id = 0
+
+    def check(self, layer: Layer) -> None:
+        """Raise ChangeRefused unless the layer is published as it is declared."""
+        known = self._published()
+        has = {column.name: column.type for column in known.columns}
+        new = [column.name for column in layer.columns if has.get(column.name) != column.type]
+        if known.geometry != layer.geometry:
+            new.insert(0, "geometry")
+        if new:
+            raise ChangeRefused(
+                f"layer {layer.id}: the database does not hold {', '.join(new)} as declared;"
+                " run quartier apply"
+            )
+
+    def _published(self) -> Layer:
+        if self._connection.scalar(sa.text("SELECT to_regclass('quartier.layers')")) is None:
+            raise ChangeRefused("the database holds no layers yet; run quartier apply")
+        row = self._connection.execute(
+            sa.text("SELECT declaration, withdrawn FROM quartier.layers WHERE id = :layer"),
+            {"layer": self.layer_id},
+        ).first()
+        if row is None:
+            raise ChangeRefused(f"layer {self.layer_id} is not in the database; run quartier apply")
+        if row.withdrawn:
+            raise ChangeRefused(
+                f"layer {self.layer_id} is withdrawn; declare it again and run quartier apply"
+            )
+        return Layer.model_validate(row.declaration)
 
     def start(self, sources: Sequence[dict[str, Any]], tool_version: str) -> None:
         """Take the layer for this run; raises ChangeRefused where another run has it."""
@@ -101,9 +130,7 @@ class RunRecord:
             sa.text("SELECT revision FROM quartier.layer_state WHERE layer_id = :layer"),
             {"layer": self.layer_id},
         )
-        if found is None:
-            raise ChangeRefused(f"layer {self.layer_id!r} is not declared; run quartier apply")
-        return int(found)
+        return int(found or 0)
 
     def quarantine(self, rows: Sequence[Withheld]) -> None:
         if not rows:

@@ -175,12 +175,14 @@ def _polygonal(shape: Any) -> Any:
     """The areas of a shape, without the lines and points a repair leaves beside them."""
     if shape is None or shape.is_empty:
         return None
-    if shapely.get_type_id(shape) in POLYGONS:
-        return shape
-    areas = [leaf for leaf in _leaves(shape) if shapely.get_dimensions(leaf) == 2]
+    parts = [shape] if shape.geom_type == "Polygon" else _leaves(shape)
+    areas = [part for part in parts if part.geom_type == "Polygon"]
     if not areas:
         return None
-    return areas[0] if len(areas) == 1 else shapely.multipolygons(areas)
+    whole = areas[0] if len(areas) == 1 else shapely.multipolygons(areas)
+    # A repair may leave two areas with a common side, which no valid shape has.
+    whole = whole if whole.is_valid else shapely.union_all(areas)
+    return whole if whole.is_valid and whole.area > 0 else None
 
 
 def beyond(bounds: Mapping[str, float]) -> str | None:

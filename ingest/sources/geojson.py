@@ -22,7 +22,7 @@ from ingest.sources.items import BETWEEN, Item, Items, Layout, find_layout
 from ingest.text import Encoding, find_encoding, utf8
 from layers.model import Source
 
-CHUNK_BYTES = 32 << 20  # of feature text in one chunk
+CHUNK_BYTES = 8 << 20  # of feature text in one chunk; parsed, it is ten times as large
 SHAPES = frozenset(
     ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon")
 ) | {"GeometryCollection"}

@@ -9,6 +9,7 @@ values: a comma, a line end, a record separator, or nothing.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -106,7 +107,7 @@ class Items:
         brackets, _ = find_brackets(self.data, self.depth)
         self._check_closed(brackets)
         base = ITEM_DEPTH[self.layout]
-        newlines = np.flatnonzero(np.frombuffer(self.data, np.uint8) == NEWLINE)
+        newlines = _newlines(self.data)
         taken = 0
         start: int | None = None
         for at, before, after in _near(brackets, base):
@@ -135,14 +136,14 @@ class Items:
             self.layout == "array" or FEATURES.search(self.data[max(0, at - 99) : at]) is not None
         )
 
-    def _position(self, at: int, newlines: npt.NDArray[np.intp]) -> tuple[int, int]:
+    def _position(self, at: int, newlines: list[int]) -> tuple[int, int]:
         """The line and column of a place in the data."""
-        passed = int(np.searchsorted(newlines, at))
+        passed = bisect_left(newlines, at)
         if not passed:
             return self.line, self.column + at
-        return self.line + passed, at - int(newlines[passed - 1])
+        return self.line + passed, at - newlines[passed - 1]
 
-    def _strangers(self, text: bytes, at: int, newlines: npt.NDArray[np.intp]) -> Iterator[Item]:
+    def _strangers(self, text: bytes, at: int, newlines: list[int]) -> Iterator[Item]:
         """Values that are no objects where features should be; anything else is a syntax error."""
         if not (text := text.strip(BETWEEN)):
             return
@@ -161,7 +162,7 @@ class Items:
         wrong = np.flatnonzero(brackets.after < 0)
         if len(wrong):
             at = int(brackets.at[wrong[0]])
-            newlines = np.flatnonzero(np.frombuffer(self.data, np.uint8) == NEWLINE)
+            newlines = _newlines(self.data)
             line, column = self._position(at, newlines)
             raise SourceRefused(
                 self.name,
@@ -186,9 +187,13 @@ class Items:
                 f"{self.line + blank.count(NEWLINE)}; it was cut short, fetch it again",
             )
         if self.inside:
-            yield from self._strangers(self.data, 0, np.empty(0, np.intp))
+            yield from self._strangers(self.data, 0, [])
         else:
             self.envelope += self.data
+
+
+def _newlines(data: bytes) -> list[int]:
+    return np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE).tolist()
 
 
 def _is_features(data: bytes, at: int) -> bool:

@@ -127,6 +127,12 @@ def test_outer_rings_run_counterclockwise() -> None:
     assert not ring.interiors[0].is_ccw
 
 
+def test_a_repair_that_leaves_areas_side_by_side_joins_them() -> None:
+    checked = check("polygon", "POLYGON ((0 0, 1 1, 1 0, 2 0, 1 1, 1 0, 0 0))")
+    assert checked.shapes[0].is_valid
+    assert checked.shapes[0].area == pytest.approx(1)
+
+
 pairs = st.tuples(st.integers(0, 6), st.integers(0, 6))
 
 

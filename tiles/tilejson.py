@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from layers.catalog import Bounds, PublishedLayer
@@ -20,6 +21,7 @@ def tilejson(layers: Sequence[PublishedLayer], base_url: str, *languages: str) -
     """The document that MapLibre, QGIS and GDAL read; URLs are absolute.
 
     A tile URL carries no version: clients keep tiles and ask whether they are still good.
+    Clients show `attribution` as HTML, so what the catalogue says is escaped.
     """
     ids = ",".join(layer.id for layer in layers)
     declared = [published.layer for published in layers]
@@ -31,7 +33,7 @@ def tilejson(layers: Sequence[PublishedLayer], base_url: str, *languages: str) -
             filter(None, (in_language(layer.description, *languages) for layer in declared))
         ),
         "version": "1.0.0",
-        "attribution": ", ".join(dict.fromkeys(layer.attribution for layer in declared)),
+        "attribution": ", ".join(dict.fromkeys(escape(layer.attribution) for layer in declared)),
         "scheme": "xyz",
         "tiles": [f"{base_url}/tiles/{ids}/{{z}}/{{x}}/{{y}}.mvt"],
         "minzoom": min(layer.minzoom for layer in declared),

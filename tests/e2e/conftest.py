@@ -1,0 +1,151 @@
+"""The real thing: `quartier up` with the sample city, and Debian's chromium looking at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+QUARTIER = Path(sys.executable).with_name("quartier")
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+UP_TIMEOUT_S = 240
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+]  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class Up:
+    """A running `quartier up`: where it answers, where it lives, what it said."""
+
+    url: str
+    home: Path
+    process: subprocess.Popen[str]
+    log: Path
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url + "/health/ready", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def start_up(home: Path, log: Path, command: str = "up") -> Up:
+    """Start `quartier up` and return once it answers."""
+    port = free_port()
+    told = {"QUARTIER_HOME": str(home), "QUARTIER_PORT": str(port), "QUARTIER_WORKERS": "1"}
+    with log.open("a") as out:
+        process = subprocess.Popen(
+            [QUARTIER, command], env=os.environ | told, stdout=out, stderr=out, text=True
+        )
+    up = Up(f"http://127.0.0.1:{port}", home, process, log)
+    deadline = time.monotonic() + UP_TIMEOUT_S
+    while not _ready(up.url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"quartier {command} did not come up:\n{up.said()}")
+        time.sleep(0.2)
+    return up
+
+
+def stop(up: Up) -> int:
+    """Press Ctrl-C and wait for the end; returns the exit code."""
+    up.process.send_signal(signal.SIGINT)
+    return up.process.wait(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="quartier-e2e-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def city(home: Path) -> Iterator[Up]:
+    """The sample city, loaded and served by the command itself."""
+    subprocess.run([sys.executable, "-m", "data.sample_city", "data/sample"], cwd=ROOT, check=True)
+    up = start_up(home, home / "up.log")
+    yield up
+    if up.process.poll() is None:
+        stop(up)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@dataclass  # without slots: playwright hangs its own attributes on who listens
+class Watched:
+    """A page, the errors it told and the hosts it asked."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", self._on_request)
+        self.page.on("requestfailed", lambda r: self.errors.append(f"{r.url}: {r.failure}"))
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def _on_request(self, request: Request) -> None:
+        if request.url.startswith(("http:", "https:", "ws:")):
+            self.hosts.add(request.url.split("/")[2])
+
+    def settled(self, patience_s: float = 60) -> bytes:
+        """A picture of the map once it has stopped changing."""
+        deadline, last = time.monotonic() + patience_s, b""
+        while time.monotonic() < deadline:
+            self.page.wait_for_load_state("networkidle")
+            picture = self.page.locator("canvas.maplibregl-canvas").screenshot()
+            if picture == last:
+                return picture
+            last = picture
+            self.page.wait_for_timeout(400)
+        raise AssertionError("the map does not come to rest")
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Watched]:
+    """A page of 1280 × 800 by day."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+    yield Watched(page)
+    page.close()

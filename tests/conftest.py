@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -73,15 +74,13 @@ class Database:
         finally:
             engine.dispose()
 
-    def run(
-        self, sql: str, role: str = "ingest", **values: object
-    ) -> list[sa.Row[tuple[object, ...]]]:
+    def run(self, sql: str, role: str = "ingest", **values: object) -> list[tuple[Any, ...]]:
         """Run one statement; the rows it answers, if any."""
         with self.connect(role) as connection:
             result = connection.execute(sa.text(sql), values)
-            return list(result.all()) if result.returns_rows else []
+            return [tuple(row) for row in result] if result.returns_rows else []
 
-    def value(self, sql: str, role: str = "ingest", **values: object) -> object:
+    def value(self, sql: str, role: str = "ingest", **values: object) -> Any:
         rows = self.run(sql, role, **values)
         return rows[0][0] if rows else None
 
@@ -127,7 +126,11 @@ def _statement(server: DatabaseUrls) -> Iterator[Callable[[str], None]]:
     engine = owner_engine(server.owner)
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            yield lambda sql: connection.execute(sa.text(sql)) and None
+
+            def run(sql: str) -> None:
+                connection.execute(sa.text(sql))
+
+            yield run
     finally:
         engine.dispose()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import date
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -27,7 +28,7 @@ def revision(database: Database, layer: Layer = TREES) -> object:
     )
 
 
-def state(database: Database, layer: Layer = TREES) -> sa.Row[tuple[object, ...]]:
+def state(database: Database, layer: Layer = TREES) -> tuple[Any, ...]:
     return database.run(
         "SELECT revision, base_revision, log_epoch, log_size FROM quartier.layer_state"
         " WHERE layer_id = :id",
@@ -35,7 +36,7 @@ def state(database: Database, layer: Layer = TREES) -> sa.Row[tuple[object, ...]
     )[0]
 
 
-def changes(database: Database, layer: Layer = TREES) -> set[tuple[object, ...]]:
+def changes(database: Database, layer: Layer = TREES) -> set[tuple[Any, ...]]:
     rows = database.run(
         "SELECT z, cell, revision FROM quartier.changes WHERE layer_id = :id", id=layer.id
     )
@@ -90,7 +91,7 @@ def test_four_statements_in_one_transaction_are_one_revision(trees: Database) ->
     counted = trees.run(
         "SELECT inserted, updated, deleted FROM quartier.revisions WHERE revision = 2"
     )
-    assert [tuple(row) for row in counted] == [(1, 2, 1)]
+    assert counted == [(1, 2, 1)]
     assert trees.value("SELECT min(since) || '-' || max(since) FROM city.trees") == "1-2"
 
 
@@ -120,7 +121,7 @@ def test_an_update_keeps_the_old_row_with_the_revisions_it_was_valid_for(trees: 
     kept = trees.run(
         "SELECT genus, planted, valid_from, valid_to FROM city_history.trees ORDER BY valid_from"
     )
-    assert [tuple(row) for row in kept] == [
+    assert kept == [
         ("Tilia", date(2020, 1, 1), 1, 2),
         ("Acer", date(2020, 1, 1), 2, 3),
     ]
@@ -160,7 +161,7 @@ def test_any_past_revision_can_be_put_together_from_rows_and_history(trees: Data
 def test_truncate_keeps_the_rows_and_touches_every_tile(trees: Database) -> None:
     trees.run("TRUNCATE city.trees")
     assert trees.value("SELECT count(*) FROM city_history.trees WHERE valid_to = 2") == 3
-    assert tuple(state(trees))[:2] == (2, 2)
+    assert state(trees)[:2] == (2, 2)
     trees.run("TRUNCATE city.trees")
     assert revision(trees) == 2
 
@@ -170,7 +171,7 @@ def test_copy_merge_and_on_conflict_count_as_changes(trees: Database) -> None:
         driver = connection.connection.dbapi_connection
         assert driver is not None
         cursor = driver.cursor()
-        with cursor.copy("COPY city.trees (number, geom) FROM STDIN") as copy:  # type: ignore[attr-defined]
+        with cursor.copy("COPY city.trees (number, geom) FROM STDIN") as copy:
             copy.write_row(("4", "SRID=4326;POINT(4.9 45.3)"))
     assert revision(trees) == 2
     trees.run(
@@ -240,7 +241,7 @@ def test_a_statement_of_very_many_rows_touches_every_tile_at_once(database: Data
         "INSERT INTO city.trees (number, geom) SELECT n, ST_Point(n % 360 - 179.5, 10, 4326)"
         f" FROM generate_series(1, {ROW_BOUND + 1}) n"
     )
-    assert tuple(state(database))[:2] == (1, 1)
+    assert state(database)[:2] == (1, 1)
     assert changes(database) == set()
 
 
@@ -255,15 +256,15 @@ def test_the_log_is_bounded_and_forgets_places_before_changes(database: Database
         "SELECT count(*), min(z), max(z), count(*) FILTER (WHERE revision ="
         " (SELECT revision FROM quartier.layer_state)) FROM quartier.changes"
     )[0]
-    assert kept[0] <= LOG_BOUND  # type: ignore[operator]
-    assert kept[1] < 20  # type: ignore[operator]
+    assert kept[0] <= LOG_BOUND
+    assert kept[1] < 20
     assert kept[2] == 20, "the newest changes are still told apart finely"
     assert state(database)[1] == 0, "not everything was touched"
     logged = {(z, cell): changed for z, cell, changed in changes(database)}
     uncovered = [
         cell
         for cell, since in database.run("SELECT cell, since FROM city.trees")
-        if not any(logged.get((z, cell >> (2 * (20 - z))), 0) >= since for z in range(21))  # type: ignore[operator]
+        if not any(logged.get((z, cell >> (2 * (20 - z))), 0) >= since for z in range(21))
     ]
     assert uncovered == []
 
@@ -312,7 +313,7 @@ def test_the_poles_are_stored_and_cut_for_tiles(database: Database) -> None:
         " FROM city.anything ORDER BY name"
     )
     assert [tuple(row)[:2] for row in rows] == [("cap", False), ("edge", False), ("pole", True)]
-    assert float(rows[0][2]) == 1.0  # type: ignore[arg-type]
+    assert float(rows[0][2]) == 1.0
 
 
 def test_a_wrong_geometry_type_is_a_clear_error(database: Database) -> None:
@@ -334,7 +335,7 @@ def test_a_commit_notifies_once_whatever_its_size(trees: Database) -> None:
             connection.execute(sa.text("DELETE FROM city.trees"))
         driver = listener.connection.dbapi_connection
         assert driver is not None
-        told = list(driver.notifies(timeout=0.5))  # type: ignore[attr-defined]
+        told = list(driver.notifies(timeout=0.5))
     assert len(told) == 1
 
 
@@ -363,6 +364,6 @@ def test_the_web_reads_published_rows_and_nothing_else(trees: Database, statemen
 def test_the_public_declaration_does_not_tell_where_files_lie(database: Database) -> None:
     secret = TREES.model_copy(update={"source": TREES.source.model_copy(update={"files": ("/x",)})})
     database.declare(secret)
-    assert "source" not in database.value(  # type: ignore[operator]
+    assert "source" not in database.value(
         "SELECT declaration FROM quartier.public_layers", role="web"
     )

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -73,7 +74,13 @@ def job_of(
 ) -> Job:
     """The job of loading these files, or those that the layer declares."""
     if layer_id not in catalogue.layers:
-        raise LayerNotFound(layer_id)
+        near = get_close_matches(layer_id, catalogue.layers, n=1)
+        raise LayerNotFound(
+            layer_id,
+            f"did you mean {near[0]}?"
+            if near
+            else f"the catalogue declares {', '.join(catalogue.layers) or 'none'}",
+        )
     layer = catalogue.layers[layer_id]
     return Job(
         layer=layer, files=tuple(files) or declared_files(catalogue, layer_id), partial=partial

@@ -83,10 +83,12 @@ class Headers:
         """The refusal that says which column is not there and which headers are."""
         meant = f" from {wanted!r}" if wanted != column else ""
         near = self.nearest(wanted)
-        hint = f"did you mean {near!r}? " if near else ""
+        hint = f"; did you mean {near!r}?" if near else "."
+        if len(self._all) == 1 and any(mark in self._all[0] for mark in ",;\t|"):
+            hint = "; is source.delimiter the right one?"
         return SourceRefused(
             self._file,
-            f"no column for {column!r}{meant}; {hint}The headers are {_listed(self._all)}. "
+            f"no column for {column!r}{meant}{hint} The headers are {_listed(self._all)}. "
             f"Declare `from:` with one of them, or `optional: true`",
         )
 

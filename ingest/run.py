@@ -103,6 +103,8 @@ def _check_files(job: Job) -> None:
     if not job.files:
         raise SourceRefused(job.layer.id, "no file given, and source.files names none that exists")
     for path in job.files:
+        if path.is_dir():
+            raise SourceRefused(str(path), "is a folder, not a file; give the files in it")
         if not path.is_file():
             raise SourceRefused(str(path), "there is no such file; check the path")
 

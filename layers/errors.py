@@ -32,8 +32,8 @@ class CatalogueError(LayersError):
 class LayerNotFound(LayersError):
     """No layer is published under this id."""
 
-    def __init__(self, layer_id: str) -> None:
-        super().__init__(f"no layer {layer_id!r}")
+    def __init__(self, layer_id: str, hint: str = "") -> None:
+        super().__init__(f"no layer {layer_id!r}{hint and '; '}{hint}")
         self.layer_id = layer_id
 
 

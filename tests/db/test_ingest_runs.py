@@ -54,7 +54,7 @@ def rows(
     return ask(database, f"SELECT {columns} FROM city.{of.id} ORDER BY 1")
 
 
-def ask(database: Database, sql: str, **values: object) -> list[tuple[Any, ...]]:
+def ask(database: Database, sql: str, **values: Any) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in database.run(sql, **values)]
 
 

@@ -111,11 +111,20 @@ class TilePath:
                 return  # the client has left
         answer = hot.gzip if gzip else _answer_of(hot.entry, hot.cache_control, gzip=False)
         if asked is not None and _matches(asked, answer.etag):
-            await send(answer.not_modified)
+            await send(self._marked(answer.not_modified))
             await send(NO_BODY)
             return
-        await send(answer.start)
+        await send(self._marked(answer.start))
         await send(NO_BODY if scope["method"] == "HEAD" else answer.body)
+
+    def _marked(self, start: Message) -> Message:
+        """While nothing is heard of changes, what is served may be stale, and says for how long
+        (RFC 9211: a ttl below zero).
+        """
+        if self._feed.is_current:
+            return start
+        status = b"quartier; hit; ttl=-%d" % self._feed.stale_for_s
+        return {**start, "headers": [*start["headers"], (b"cache-status", status)]}
 
     async def _still_good(
         self, ids: Sequence[str], at: TileAddress, asked: tuple[bool, bytes], send: Send
@@ -126,7 +135,7 @@ class TilePath:
         if not _matches(tags, etag):
             return False
         cache_control = _cache_control(self._feed.catalog, ids)
-        await send(_not_modified(etag, cache_control))
+        await send(self._marked(_not_modified(etag, cache_control)))
         await send(NO_BODY)
         return True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from typing import Any
 
 import asyncpg
@@ -53,9 +54,27 @@ class Feed:
         self._wake = asyncio.Event()
         self._facts_wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.catalog = Catalog(layers={}, maps={})
+        self._catalog: Catalog | None = None
+        self._current_until: float | None = None
         self.generation = 0
-        self.is_current = False
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is published; raises StoreUnavailable until it has been read for the first time."""
+        if self._catalog is None:
+            raise StoreUnavailable("the catalogue has not been read yet; PostGIS is away")
+        return self._catalog
+
+    @property
+    def is_current(self) -> bool:
+        return self.generation > 0 and self._current_until is None
+
+    @property
+    def stale_for_s(self) -> int:
+        """Seconds since changes were last heard of; 0 while they are."""
+        if self._current_until is None:
+            return 0
+        return max(1, int(time.monotonic() - self._current_until))
 
     async def start(self) -> None:
         """Read everything once, then follow. A database that is away is waited for."""
@@ -113,8 +132,13 @@ class Feed:
     def _publish(self, layers: Any, maps: Any, changed: bool) -> None:
         published = {row["id"]: self._published(row) for row in layers}
         shown = {row["id"]: Map.model_validate_json(row["declaration"]) for row in maps}
-        if changed or published.keys() != self.catalog.layers.keys() or shown != self.catalog.maps:
-            self.catalog = Catalog(layers=published, maps=shown)
+        before = self._catalog
+        if (
+            changed
+            or before is None
+            or (published.keys(), shown) != (before.layers.keys(), before.maps)
+        ):
+            self._catalog = Catalog(layers=published, maps=shown)
             self.generation += 1
             self._facts_wanted.set()
 
@@ -140,7 +164,8 @@ class Feed:
                     await self._listen()
             except LayersError as exc:
                 log.warning("the change feed is away", reason=str(exc))
-            self.is_current = False
+            if self._current_until is None:
+                self._current_until = time.monotonic()
             await asyncio.sleep(RECONNECT_S)
 
     async def _listen(self) -> None:
@@ -157,7 +182,7 @@ class Feed:
             while not lost.is_set():
                 self._wake.clear()
                 await self.read()
-                self.is_current = True
+                self._current_until = None
                 await self._sleep_until_woken(connection)
         finally:
             connection.terminate()
@@ -187,7 +212,7 @@ class Feed:
             row = await self._store.fetchrow(_facts_query(published.layer))
             extent = Bounds(*row[1:]) if row[1] is not None else None
             self._facts[published.id] = (published.revision, extent, row[0])
-        self.catalog = Catalog(
+        self._catalog = Catalog(
             layers={row["id"]: self._published(row) for row in self._state.values()
                     if row["id"] in self.catalog.layers},
             maps=self.catalog.maps,

@@ -105,8 +105,8 @@ def delete_gone(layer: Layer, stage: str) -> str:
 
 def next_revision() -> str:
     return """
-        SELECT revision + (last_xid IS DISTINCT FROM pg_current_xact_id())::int
-        FROM quartier.layer_state WHERE layer_id = :layer FOR UPDATE"""
+        SELECT quartier.revision_for_us(s)
+        FROM quartier.layer_state s WHERE layer_id = :layer FOR UPDATE"""
 
 
 def additions(layer: Layer) -> str:

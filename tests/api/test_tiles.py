@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from api.tile_path import TilePath
 from layers.errors import StoreBusy
-from tests.api.conftest import Service, serving
+from tests.api.conftest import NOWHERE, Service, serving
 from tests.conftest import Database
 from tests.examples import CALLS, PARKS, TREES
 
@@ -315,6 +316,33 @@ async def test_cached_tiles_are_served_while_the_database_is_away(service: Serve
     await running.lose_database()
     assert (await running.get(url(HOME))).status_code == 200
     assert (await running.get(url(FAR))).status_code == 503
+
+
+async def test_what_is_served_while_nothing_is_heard_of_changes_says_so(service: Served) -> None:
+    running, _ = service
+    fresh = await running.get(url(HOME))
+    assert "cache-status" not in fresh.headers
+    await running.lose_database()
+    running.parts.feed._url = NOWHERE
+    running.parts.feed._tasks[0].cancel()
+    running.parts.feed._tasks[0] = asyncio.create_task(running.parts.feed._follow())
+    for _ in range(50):
+        await asyncio.sleep(0.05)
+        stale = await running.get(url(HOME), if_none_match=fresh.headers["etag"])
+        if "cache-status" in stale.headers:
+            break
+    assert stale.status_code == 304
+    assert re.fullmatch(r"quartier; hit; ttl=-\d+", stale.headers["cache-status"])
+
+
+async def test_a_worker_that_never_reached_the_database_says_503_not_404(
+    database: Database,
+) -> None:
+    async with serving(database, web_database_url=NOWHERE) as running:
+        for path in (url(HOME), "/collections", "/maps/city"):
+            answer = await running.get(path)
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"]
 
 
 async def test_a_client_that_leaves_cancels_its_query(service: Served) -> None:

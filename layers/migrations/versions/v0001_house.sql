@@ -222,13 +222,22 @@ most nine cells wide, so that their number stays bounded.';
 
 -- Revisions and changes ---------------------------------------------------------------------------
 
+CREATE FUNCTION quartier.revision_for_us(state quartier.layer_state) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT state.revision + (state.last_xid IS DISTINCT FROM pg_catalog.pg_current_xact_id()
+                             OR state.changed_at IS DISTINCT FROM pg_catalog.now())::int
+$$;
+COMMENT ON FUNCTION quartier.revision_for_us IS
+    'The revision that this transaction has, or would be the first to make. Its number alone does
+not name a transaction: after a restore into another cluster numbers begin anew, times do not.';
+
 CREATE FUNCTION quartier.lock_layer() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     next bigint;
 BEGIN
-    SELECT revision + (last_xid IS DISTINCT FROM pg_current_xact_id())::int INTO next
-    FROM quartier.layer_state WHERE layer_id = TG_ARGV[0] FOR UPDATE;
+    SELECT quartier.revision_for_us(s) INTO next
+    FROM quartier.layer_state s WHERE layer_id = TG_ARGV[0] FOR UPDATE;
     IF next IS NULL THEN
         RAISE EXCEPTION 'layer % is not in quartier.layer_state; run quartier apply', TG_ARGV[0];
     END IF;
@@ -260,7 +269,7 @@ DECLARE
     current bigint;
 BEGIN
     UPDATE quartier.layer_state s
-    SET revision = s.revision + (s.last_xid IS DISTINCT FROM pg_current_xact_id())::int,
+    SET revision = quartier.revision_for_us(s),
         last_xid = pg_current_xact_id(),
         changed_at = now()
     WHERE s.layer_id = layer

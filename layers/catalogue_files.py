@@ -68,6 +68,8 @@ def read_declaration(path: Path, kind: type[M]) -> M:
         raise CatalogueError([_yaml_problem(path, exc)]) from exc
     if not isinstance(content, dict) or node is None:
         raise CatalogueError([f"{path}:1: expected `id: {path.stem}` and other fields"])
+    if twice := _written_twice(node):
+        raise CatalogueError([f"{path}:{line}: {said}" for line, said in twice])
     try:
         declared = kind.model_validate(content)
     except ValidationError as exc:
@@ -88,6 +90,23 @@ def _yaml_problem(path: Path, exc: yaml.YAMLError) -> str:
     return f"{path}:{line}: not YAML: {getattr(exc, 'problem', None) or exc}"
 
 
+def _written_twice(node: yaml.Node) -> list[tuple[int, str]]:
+    """Fields that stand twice in one place, of which YAML would silently take the later."""
+    found: list[tuple[int, str]] = []
+    if isinstance(node, yaml.MappingNode):
+        names: set[str] = set()
+        for key, value in node.value:
+            if key.value in names:
+                line = key.start_mark.line + 1
+                found.append((line, f"{key.value}: stands there twice; remove one"))
+            names.add(key.value)
+            found += _written_twice(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            found += _written_twice(item)
+    return found
+
+
 def _line_of(node: yaml.Node, place: Place) -> int:
     """The line of the deepest part of `place` that stands in the file, counted from 1."""
     line = node.start_mark.line
@@ -105,14 +124,20 @@ def _line_of(node: yaml.Node, place: Place) -> int:
 
 def _describe(path: Path, node: yaml.Node, kind: type[BaseModel], error: ErrorDetails) -> str:
     place = tuple(step for step in error["loc"] if step not in ("str", "dict[str,str]"))
-    name = ".".join(str(step) for step in place) or "file"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         message = _unknown_field(str(place[-1]), kind, place)
     elif error["type"] == "missing":
         message = "is missing; add it"
-    elif not isinstance(error["input"], dict | list):
-        message = f"{error['input']!r}: {message[0].lower()}{message[1:]}"
+    elif error["type"] == "value_error":  # our own words, which name the value
+        if not place and ": " in message:
+            field, message = message.split(": ", 1)
+            place = tuple(field.split("."))
+    else:
+        message = (message[0].lower() + message[1:]).replace("tuple", "list")
+        if not isinstance(error["input"], dict | list | tuple):
+            message = f"{error['input']!r}: {message}"
+    name = ".".join(str(step) for step in place) or "file"
     return f"{path}:{_line_of(node, place)}: {name}: {message}"
 
 
@@ -144,18 +169,27 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
 def _disagreements(directory: Path, layers: dict[str, Layer], maps: dict[str, Map]) -> list[str]:
     problems = []
     for map_ in maps.values():
-        path = directory / "maps" / f"{map_.id}.yaml"
+        path = min((directory / "maps").glob(f"{map_.id}.y*ml"))
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        assert node is not None
         if map_.id in layers:
             problems.append(
-                f"{path}: id {map_.id!r} is a layer's too; styles need one of them renamed"
+                f"{path}:{_line_of(node, ('id',))}: id {map_.id!r} is a layer's too;"
+                " styles need one of them renamed"
             )
-        for shown in map_.layers:
-            if shown.id not in layers:
-                near = difflib.get_close_matches(shown.id, layers, n=1)
-                hint = (
-                    f"did you mean {near[0]}?" if near else f"layers: {', '.join(sorted(layers))}"
-                )
-                problems.append(f"{path}: layers: no layer {shown.id!r}; {hint}")
-            elif not layers[shown.id].has_geometry:
-                problems.append(f"{path}: layers: {shown.id!r} has no geometry to draw; remove it")
+        for index, shown in enumerate(map_.layers):
+            if wrong := _cannot_show(shown.id, layers):
+                line = _line_of(node, ("layers", index))
+                problems.append(f"{path}:{line}: layers: {wrong}")
     return problems
+
+
+def _cannot_show(layer_id: str, layers: dict[str, Layer]) -> str | None:
+    """Why a map cannot show the layer, if it cannot."""
+    if layer_id not in layers:
+        near = difflib.get_close_matches(layer_id, layers, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"layers: {', '.join(sorted(layers))}"
+        return f"no layer {layer_id!r}; {hint}"
+    if not layers[layer_id].has_geometry:
+        return f"{layer_id!r} has no geometry to draw; remove it"
+    return None

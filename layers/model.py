@@ -228,7 +228,7 @@ class Layer(Value):
             if used not in names:
                 raise ValueError(f"{field}: no column {used!r}; columns are {', '.join(names)}")
         if self.minzoom > self.maxzoom:
-            raise ValueError(f"minzoom {self.minzoom} is greater than maxzoom {self.maxzoom}")
+            raise ValueError(f"minzoom: {self.minzoom} is greater than maxzoom {self.maxzoom}")
         return self
 
     def _columns_named(self) -> list[tuple[str, str]]:

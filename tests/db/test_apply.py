@@ -1,0 +1,273 @@
+"""`quartier apply`: the database holds what is declared, and no data is ever dropped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy.exc import DatabaseError
+from typer.testing import CliRunner
+
+from layers.catalogue_files import CatalogueFiles
+from layers.cli import apply_catalogue
+from layers.errors import ChangeRefused
+from layers.model import Layer, Map
+from quartier import app
+from tests.conftest import Database
+from tests.examples import ANYTHING, CALLS, COMMON, PARKS, PATHS, TREES, layer
+
+pytestmark = pytest.mark.db
+
+CITY = Map.model_validate({"id": "city", "title": "The city", "layers": ["parks", "trees"]})
+TREE = "INSERT INTO city.trees (number, geom) VALUES ('1', ST_Point(4.85, 45.2, 4326))"
+
+
+def but(of: Layer, **changed: Any) -> Layer:
+    """The layer, declared otherwise."""
+    told = of.model_dump(by_alias=True, exclude_defaults=True, mode="json")
+    return Layer.model_validate(told | changed)
+
+
+def wider(of: Layer, *columns: dict[str, Any]) -> Layer:
+    told = of.model_dump(by_alias=True, exclude_defaults=True, mode="json")
+    return Layer.model_validate(told | {"columns": [*told["columns"], *columns]})
+
+
+def tables(database: Database) -> list[tuple[Any, ...]]:
+    """Every table, column, index, trigger, function and grant of ours, and what is declared."""
+    sql = (
+        "SELECT c.oid::regclass::text, a.attname, a.atttypid::regtype::text FROM pg_class c"
+        " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0"
+        " WHERE c.relnamespace::regnamespace::text LIKE ANY (ARRAY['city%', 'quartier'])",
+        "SELECT tgrelid::regclass::text, tgname FROM pg_trigger",
+        "SELECT oid::regprocedure::text, md5(prosrc) FROM pg_proc"
+        " WHERE pronamespace = 'quartier'::regnamespace",
+        "SELECT table_schema, table_name, grantee, privilege_type"
+        " FROM information_schema.role_table_grants WHERE table_schema LIKE 'city%'",
+        "SELECT id, declaration::text, config_hash, withdrawn FROM quartier.layers",
+        "SELECT id, declaration::text, withdrawn::text FROM quartier.maps",
+        "SELECT layer_id, revision, base_revision FROM quartier.layer_state",
+    )
+    return sorted((tuple(row) for query in sql for row in database.run(query)), key=repr)
+
+
+def said(database: Database, *layers: Layer, maps: tuple[Map, ...] = ()) -> list[str]:
+    return [step.says for step in database.declare(*layers, maps=maps)]
+
+
+def test_a_layer_of_every_geometry_is_created(database: Database) -> None:
+    assert said(database, TREES, PATHS, PARKS, CALLS, ANYTHING) == [
+        "create layer trees (point, 4 columns)",
+        "create layer paths (line, 2 columns)",
+        "create layer parks (polygon, 1 columns)",
+        "create layer calls (none, 2 columns)",
+        "create layer anything (mixed, 1 columns)",
+    ]
+    for of in (TREES, PATHS, PARKS, CALLS, ANYTHING):
+        assert database.value(f"SELECT count(*) FROM city.{of.id}", role="web") == 0
+
+
+def test_a_second_apply_has_nothing_to_do(database: Database) -> None:
+    database.declare(TREES, PARKS, CALLS, maps=(CITY,))
+    before = tables(database)
+    assert said(database, TREES, PARKS, CALLS, maps=(CITY,)) == []
+    assert tables(database) == before
+
+
+def test_a_dry_run_tells_the_steps_and_takes_none(database: Database) -> None:
+    database.declare(TREES, PATHS)
+    database.run(TREE)
+    before = tables(database)
+    changed = wider(TREES, {"name": "girth", "type": "number"})
+    files = CatalogueFiles({"trees": changed, "parks": PARKS}, {"city": CITY}, {})
+    planned = [s.says for s in apply_catalogue(database.urls.ingest, files, dry_run=True)]
+    assert tables(database) == before
+    assert planned == [step.says for step in apply_catalogue(database.urls.ingest, files)]
+    assert len(planned) == 4
+
+
+def test_a_new_column_is_added_empty_and_kept_in_history(database: Database) -> None:
+    database.declare(TREES)
+    database.run(TREE)
+    steps = said(database, wider(TREES, {"name": "girth", "type": "number"}))
+    assert steps == ["change layer trees: columns"]
+    assert database.value("SELECT girth FROM city.trees") is None
+    database.run("UPDATE city.trees SET girth = 1.5")
+    database.run("UPDATE city.trees SET girth = 2")
+    kept = database.run("SELECT girth FROM city_history.trees ORDER BY valid_from")
+    assert [row[0] for row in kept] == [None, 1.5]
+
+
+def test_a_new_column_alone_is_no_change_of_rows(database: Database) -> None:
+    database.declare(TREES)
+    database.run(TREE)
+    database.declare(wider(TREES, {"name": "girth", "type": "number"}))
+    assert database.value("SELECT revision FROM quartier.layer_state") == 1
+
+
+def test_a_column_that_is_no_longer_declared_keeps_its_values(database: Database) -> None:
+    declared = wider(TREES, {"name": "girth", "type": "number"})
+    database.declare(declared)
+    database.run(TREE)
+    database.run("UPDATE city.trees SET girth = 1.5")
+    assert said(database, TREES) == ["change layer trees: columns"]
+    assert database.value("SELECT girth FROM city.trees") == 1.5
+    assert said(database, declared) == ["change layer trees: columns"]
+    database.run("UPDATE city.trees SET girth = 2")
+    assert database.value("SELECT max(girth) FROM city_history.trees") == 1.5
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"title": "Street trees"},
+        {"style": {"color": "green"}},
+        {"minzoom": 12},
+        {"licence": "CC0-1.0"},
+        {"priority": ["-height"]},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_words_and_looks_change_without_touching_a_row(
+    database: Database, changed: dict[str, Any]
+) -> None:
+    database.declare(TREES)
+    database.run(TREE)
+    assert said(database, but(TREES, **changed)) == [f"change layer trees: {next(iter(changed))}"]
+    assert database.value("SELECT revision FROM quartier.layer_state") == 1
+    assert database.value("SELECT xmin::text || count(*) OVER () FROM city.trees") is not None
+
+
+def test_a_column_of_another_type_is_refused_with_a_way_out(database: Database) -> None:
+    database.declare(TREES)
+    database.run(TREE)
+    before = tables(database)
+    columns = but(TREES).model_dump(by_alias=True, exclude_defaults=True, mode="json")["columns"]
+    columns[2] = {"name": "height", "type": "integer"}
+    message = (
+        r"layer trees: column height is double precision, declared integer;"
+        r".* declare it under a new name"
+    )
+    with pytest.raises(ChangeRefused, match=message):
+        database.declare(but(TREES, columns=columns))
+    assert tables(database) == before
+
+
+def test_a_column_that_comes_back_with_another_type_is_refused(database: Database) -> None:
+    database.declare(wider(TREES, {"name": "girth", "type": "number"}))
+    database.declare(TREES)
+    with pytest.raises(ChangeRefused, match="column girth is double precision, declared text"):
+        database.declare(wider(TREES, {"name": "girth"}))
+
+
+def test_another_geometry_is_refused_with_a_way_out(database: Database) -> None:
+    database.declare(TREES)
+    with pytest.raises(ChangeRefused, match="geometry is point, declared line; declare a new"):
+        database.declare(but(TREES, geometry="line"))
+
+
+def test_one_refused_change_takes_no_other_step(database: Database) -> None:
+    database.declare(TREES)
+    before = tables(database)
+    with pytest.raises(ChangeRefused):
+        database.declare(PARKS, but(TREES, geometry="line"), maps=(CITY,))
+    assert tables(database) == before
+
+
+def test_a_layer_no_longer_declared_is_hidden_and_keeps_its_rows(database: Database) -> None:
+    database.declare(TREES)
+    database.run(TREE)
+    assert said(database) == ["withdraw layer trees (no longer declared; its data stays)"]
+    assert said(database) == []
+    with pytest.raises(DatabaseError, match="permission denied"):
+        database.run("SELECT * FROM city.trees", role="web")
+    assert database.value("SELECT count(*) FROM quartier.public_layers", role="web") == 0
+    assert database.value("SELECT count(*) FROM city.trees") == 1
+
+
+def test_a_layer_declared_again_comes_back_as_it_was(database: Database) -> None:
+    database.declare(TREES)
+    database.run(TREE)
+    before = tables(database)
+    database.declare()
+    assert said(database, TREES) == ["publish layer trees again"]
+    assert tables(database) == before
+    assert database.value("SELECT count(*) FROM city.trees", role="web") == 1
+
+
+def test_a_layer_can_come_back_changed(database: Database) -> None:
+    database.declare(TREES)
+    database.declare()
+    steps = said(database, wider(TREES, {"name": "girth", "type": "number"}))
+    assert steps == ["change layer trees: columns", "publish layer trees again"]
+    assert database.run("SELECT girth FROM city.trees", role="web") == []
+
+
+def test_a_change_made_while_a_layer_was_withdrawn_counts(database: Database) -> None:
+    database.declare(TREES)
+    database.declare()
+    database.run(TREE)
+    database.declare(TREES)
+    assert database.value("SELECT revision FROM quartier.public_state", role="web") == 1
+
+
+def test_maps_are_created_changed_withdrawn_and_brought_back(database: Database) -> None:
+    renamed = CITY.model_copy(update={"title": "Our city"})
+    database.declare(TREES, PARKS)
+
+    def shown() -> list[str]:
+        found = database.run("SELECT declaration->>'title' FROM quartier.public_maps", role="web")
+        return [str(row[0]) for row in found]
+
+    assert said(database, TREES, PARKS, maps=(CITY,)) == ["create map city"]
+    assert said(database, TREES, PARKS, maps=(renamed,)) == ["change map city"]
+    assert shown() == ["Our city"]
+    assert said(database, TREES, PARKS) == ["withdraw map city"]
+    assert shown() == []
+    assert said(database, TREES, PARKS, maps=(CITY,)) == ["create map city"]
+    assert shown() == ["The city"]
+
+
+def test_steps_tell_whoever_listens(database: Database) -> None:
+    with database.connect() as listener:
+        listener.exec_driver_sql("LISTEN quartier")
+        database.declare(TREES)
+        database.declare(TREES)
+        driver: Any = listener.connection.dbapi_connection
+        assert len(list(driver.notifies(timeout=0.5))) == 1, "nothing changed the second time"
+
+
+@pytest.mark.parametrize(
+    "name", ["order", "user", "select", "table", "old_rows", "r", "n", "xmin_"]
+)
+def test_a_column_may_have_any_name(database: Database, name: str) -> None:
+    odd = layer(id="odd", geometry="point", columns=[{"name": name}])
+    database.declare(odd)
+    database.run(f"INSERT INTO city.odd (\"{name}\", geom) VALUES ('a', ST_Point(4, 45, 4326))")
+    database.run(f"UPDATE city.odd SET \"{name}\" = 'b'")
+    database.run("DELETE FROM city.odd")
+    kept = database.run(f'SELECT "{name}" FROM city_history.odd ORDER BY valid_from')
+    assert [row[0] for row in kept] == ["a", "b"]
+
+
+def test_the_command_says_each_step_and_prints_json(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "layers").mkdir()
+    declared = COMMON | {"id": "parks", "geometry": "polygon", "columns": [{"name": "name"}]}
+    (tmp_path / "layers" / "parks.yaml").write_text(yaml.safe_dump(declared), encoding="utf-8")
+    runner = CliRunner(env={
+        "QUARTIER_DATABASE_URL": database.urls.owner, "QUARTIER_CATALOGUE": str(tmp_path),
+    })  # fmt: skip
+    step = "create layer parks (polygon, 1 columns)"
+    assert runner.invoke(app, ["apply", "--dry-run"]).stdout == f"would {step}\n"
+    told = json.loads(runner.invoke(app, ["apply", "--json"]).stdout)
+    assert told == {"dry_run": False, "steps": [step]}
+    assert "Nothing to do" in runner.invoke(app, ["apply"]).stdout
+    (tmp_path / "layers" / "parks.yaml").write_text(
+        yaml.safe_dump(declared | {"geometry": "line"}), encoding="utf-8"
+    )
+    refused = runner.invoke(app, ["apply"])
+    assert refused.exit_code == 1
+    assert "geometry is polygon, declared line" in refused.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import date
 from typing import Any
@@ -12,7 +13,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from layers.model import Layer
 from layers.triggers import LOG_BOUND, ROW_BOUND
-from tests.conftest import Database
+from tests.conftest import EXISTING, Database
 from tests.examples import ANYTHING, CALLS, PARKS, PATHS, TREES
 
 pytestmark = pytest.mark.db
@@ -356,6 +357,8 @@ def test_a_commit_notifies_once_whatever_its_size(trees: Database) -> None:
     ],
 )
 def test_the_web_reads_published_rows_and_nothing_else(trees: Database, statement: str) -> None:
+    if statement.startswith("SET ROLE") and EXISTING in os.environ:
+        pytest.skip("a role that is set on an owner's login can be reset: the weaker choice")
     assert trees.value("SELECT count(*) FROM city.trees", role="web") == 3
     with pytest.raises(DatabaseError, match="permission denied"):
         trees.run(statement, role="web")

@@ -1,0 +1,62 @@
+"""What a benchmark found: a table for people, and everything raw as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).with_name("results")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """`rows` under `columns` are the table; `raw` holds every round as it was measured."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    targets: Mapping[str, str] = field(default_factory=dict)
+    raw: Mapping[str, object] = field(default_factory=dict)
+
+
+def show(result: Result) -> None:
+    table = Table(title=result.title, title_justify="left")
+    for number, column in enumerate(result.columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in result.rows:
+        table.add_row(*map(_shown, row))
+    console = Console(width=None if Console().is_terminal else 110)
+    console.print(table)
+    for what, target in result.targets.items():
+        console.print(f"  {what}: {target}", highlight=False)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return "" if value is None else str(value)
+
+
+def write(name: str, result: Result, data: str, machine: Mapping[str, object]) -> Path:
+    """Write `results/NAME-DATE.json`; a second run on one day takes the place of the first."""
+    now = datetime.now(UTC)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}-{now:%Y-%m-%d}.json"
+    content = {
+        "benchmark": name,
+        "finished": now.isoformat(timespec="seconds"),
+        "data": data,
+        "machine": machine,
+        "targets": result.targets,
+        "columns": result.columns,
+        "rows": result.rows,
+        "raw": result.raw,
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path

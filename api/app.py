@@ -45,6 +45,7 @@ class Parts:
     tiles: Store
     queries: Store
     renderer: Renderer
+    hot_bytes: int
     public_url: str | None = None
 
     @classmethod
@@ -57,8 +58,9 @@ class Parts:
         tiles = Store(url, size=settings.tile_connections, **limits)
         queries = Store(url, size=settings.query_connections, **limits)
         feed = Feed(queries, url)
-        renderer = Renderer(tiles, feed, MemoryCache(settings.cache_bytes))
-        return cls(feed, tiles, queries, renderer, settings.public_url)
+        hot = settings.cache_bytes // 4
+        renderer = Renderer(tiles, feed, MemoryCache(settings.cache_bytes - hot))
+        return cls(feed, tiles, queries, renderer, hot, settings.public_url)
 
 
 def create_app(parts: Parts) -> App:
@@ -89,7 +91,7 @@ def create_app(parts: Parts) -> App:
         expose_headers=EXPOSED, max_age=86_400,
     )  # fmt: skip
     _document_tiles(app)
-    return TilePath(app, parts.renderer, parts.feed)
+    return TilePath(app, parts.renderer, parts.feed, parts.hot_bytes)
 
 
 def _document_tiles(app: FastAPI) -> None:

@@ -34,7 +34,7 @@ Headers = list[tuple[bytes, bytes]]
 
 PREFIX, SUFFIX = "/tiles/", ".mvt"
 MVT = b"application/vnd.mapbox-vector-tile"
-HOT_PATHS = 20_000  # paths whose answer is remembered whole
+HOT_PATHS = 20_000  # paths whose answer is remembered whole, at most
 NO_BODY: Message = {"type": "http.response.body", "body": b""}
 COMMON: Headers = [
     (b"access-control-allow-origin", b"*"),
@@ -74,11 +74,13 @@ class Hot:
 class TilePath:
     """Answers `/tiles/{layers}/{z}/{x}/{y}.mvt`; hands everything else to `app`."""
 
-    def __init__(self, app: App, renderer: Renderer, feed: Feed) -> None:
+    def __init__(self, app: App, renderer: Renderer, feed: Feed, hot_bytes: int = 2**26) -> None:
         self._app = app
         self._renderer = renderer
         self._feed = feed
         self._hot: dict[str, Hot] = {}
+        self._hot_bytes = 0
+        self._most_hot_bytes = hot_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
@@ -148,10 +150,18 @@ class TilePath:
             return None
         cache_control = _cache_control(self._feed.catalog, ids)
         hot = Hot(generation, _answer_of(entry, cache_control, gzip=True), entry, cache_control)
-        if len(self._hot) >= HOT_PATHS:
-            self._hot.clear()
-        self._hot[path] = hot
+        self._remember(path, hot)
         return hot
+
+    def _remember(self, path: str, hot: Hot) -> None:
+        """Keep the answer at hand. When full, begin anew: the cache behind still has the tiles."""
+        if (old := self._hot.pop(path, None)) is not None:
+            self._hot_bytes -= len(old.entry.body)
+        self._hot_bytes += len(hot.entry.body)
+        if len(self._hot) >= HOT_PATHS or self._hot_bytes > self._most_hot_bytes:
+            self._hot.clear()
+            self._hot_bytes = len(hot.entry.body)
+        self._hot[path] = hot
 
 
 def _parse(path: str) -> tuple[tuple[str, ...], TileAddress]:

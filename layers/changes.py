@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 BUFFER_FRACTION = 64 / 4096  # how far past its edge a tile draws, in tile widths
 TOUCH = 1e-6  # cells; what lies on the buffer's edge is in the tile
+REMEMBERED = 50_000  # tiles whose version is kept at hand, for each layer
 Cells = NDArray[np.int64]
 
 
@@ -63,7 +64,7 @@ class ChangeLog:
         """The last revision that touched the tile or its buffer, at least the base revision."""
         key = (z, x, y)
         if (known := self._known.get(key)) is None:
-            if len(self._known) > 200_000:
+            if len(self._known) >= REMEMBERED:
                 self._known.clear()
             known = self._known[key] = max(
                 [self.base, *(self._last_at(depth, *key) for depth in self._cells)]

@@ -82,8 +82,8 @@ class SingleFlight(Generic[K, T]):
     async def do(self, key: K, work: Callable[[], Awaitable[T]]) -> T:
         if key not in self._flights:
             task = asyncio.ensure_future(_await(work))
-            task.add_done_callback(lambda _: self._flights.pop(key, None))
             self._flights[key] = (task, [0])
+            task.add_done_callback(lambda done: self._forget(key, done))
         task, waiting = self._flights[key]
         waiting[0] += 1
         try:
@@ -91,8 +91,13 @@ class SingleFlight(Generic[K, T]):
         finally:
             waiting[0] -= 1
             if not waiting[0] and not task.done():
-                self._flights.pop(key, None)
+                self._forget(key, task)
                 task.cancel()
+
+    def _forget(self, key: K, task: asyncio.Task[T]) -> None:
+        """Only this flight: another may have begun under the key since."""
+        if key in self._flights and self._flights[key][0] is task:
+            del self._flights[key]
 
 
 async def _await(work: Callable[[], Awaitable[T]]) -> T:

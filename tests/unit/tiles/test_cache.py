@@ -116,3 +116,31 @@ async def test_when_the_last_one_leaves_the_work_is_cancelled() -> None:
     leaver.cancel()
     await asyncio.sleep(0.01)
     assert ended == ["cancelled"]
+
+
+async def test_a_flight_that_ends_late_does_not_forget_the_one_that_came_after() -> None:
+    flight: SingleFlight[str, int] = SingleFlight()
+    begun: list[int] = []
+
+    async def stubborn() -> int:
+        begun.append(len(begun))
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.02)
+            raise
+        return 0
+
+    async def work() -> int:
+        begun.append(len(begun))
+        await asyncio.sleep(0.05)
+        return 7
+
+    leaver = asyncio.create_task(flight.do("k", stubborn))
+    await asyncio.sleep(0.01)
+    leaver.cancel()
+    await asyncio.sleep(0)
+    first = asyncio.create_task(flight.do("k", work))
+    await asyncio.sleep(0.03)
+    assert list(await asyncio.gather(first, flight.do("k", work))) == [7, 7]
+    assert begun == [0, 1]

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import adbc_driver_postgresql.dbapi
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.errors import IngestError, SourceRefused
 from ingest.read import read
@@ -86,15 +87,16 @@ def run(ingest_url: str, job: Job, progress: Progress = _no_progress) -> Report:
             record.start(sources, version("quartier"))
             try:
                 return _Run(ingest_url, engine, record, job, progress, started).go(sources)
-            except (IngestError, LayersError) as exc:
-                record.finish("refused", message=str(exc))
-                raise
             except Exception as exc:
-                record.finish("refused", message=f"unexpected {type(exc).__name__}")
+                known = isinstance(exc, (IngestError, LayersError))
+                message = str(exc) if known else f"unexpected {type(exc).__name__}"
+                with suppress(SQLAlchemyError):
+                    record.finish("refused", message=message)
                 raise
             finally:
-                drop_stage(connection, record.id)
-                record.release()
+                with suppress(SQLAlchemyError):  # of a lost server; the next run clears up
+                    drop_stage(connection, record.id)
+                    record.release()
     finally:
         engine.dispose()
 

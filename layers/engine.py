@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from layers.errors import StoreUnavailable
@@ -34,8 +34,10 @@ def store_errors() -> Iterator[None]:
     """Say in our words what the driver said in its own."""
     try:
         yield
-    except OperationalError as exc:
-        raise StoreUnavailable(str(exc.orig).strip().splitlines()[0]) from exc
+    except DBAPIError as exc:
+        if isinstance(exc, OperationalError) or exc.connection_invalidated:
+            raise StoreUnavailable(str(exc.orig).strip().splitlines()[0]) from exc
+        raise
 
 
 def run_ddl(connection: sa.Connection, statements: str) -> None:

@@ -153,17 +153,22 @@ def in_tile(database: Database) -> int:
 
 def settle(
     trees: House, database: Database, files: Files
-) -> tuple[dict[Path, object], tuple[float, float]]:
-    """Load both versions; their contents, and when a run's work begins and ends."""
+) -> tuple[dict[Path, object], dict[bool, float]]:
+    """Load both versions; their contents, and the seconds of a first load (True) and a merge."""
+    database.run("TRUNCATE city.trees")
     known: dict[Path, object] = {}
-    seconds: list[tuple[float, float]] = []
-    for path in (files.one, files.two):
-        started = time.monotonic()
-        report = trees.ingest("trees", path)
-        took = time.monotonic() - started
-        seconds.append((took - report["seconds"], took))
+    seconds: dict[bool, float] = {}
+    for path, first in ((files.one, True), (files.two, False)):
+        seconds[first] = trees.ingest("trees", path)["seconds"]
         known[path] = content(database)
-    return known, (min(s for s, _ in seconds) - 0.1, max(t for _, t in seconds) + 0.1)
+    return known, seconds
+
+
+def _let_the_run_begin(looking: sa.Connection, before: int) -> None:
+    deadline = time.monotonic() + 30
+    while looking.scalar(sa.text("SELECT max(id) FROM quartier.runs")) == before:
+        assert time.monotonic() < deadline, "the ingest does not start"
+        time.sleep(0.01)
 
 
 def test_an_ingest_killed_at_any_moment_leaves_a_whole_revision(trees: House, files: Files) -> None:
@@ -171,12 +176,12 @@ def test_an_ingest_killed_at_any_moment_leaves_a_whole_revision(trees: House, fi
     print(f"\nseed {SEED} (SEED=… for another), {ROWS:,} rows")
     table = Table(
         "kill -9 of an ingest",
-        ["trial", "load", "killed after", "phase", "revision", "rows", "outcome", "next run"],
+        ["trial", "load", "run killed after", "phase", "revision", "rows", "outcome", "next run"],
     )
     outcomes: Counter[str] = Counter()
     trees.run("apply")
     with trees.database() as database, database.connect() as looking:
-        known, (earliest, latest) = settle(trees, database, files)
+        known, seconds = settle(trees, database, files)
         with trees.serving() as url:
             for trial in range(KILLS + BUILDS):
                 build = trial >= KILLS
@@ -184,12 +189,13 @@ def test_an_ingest_killed_at_any_moment_leaves_a_whole_revision(trees: House, fi
                 if build:
                     database.run("TRUNCATE city.trees")
                 before, seen, run = state(database), served(url), last_run(database)
-                moment = chance.uniform(earliest, latest)
                 process = trees.start("ingest", "trees", goal, "--json")
+                _let_the_run_begin(looking, run)
+                moment = chance.uniform(0, 1.1 * seconds[build])
                 time.sleep(moment)
                 doing = phase(looking, run)
                 kill(process)
-                _let_the_server_notice(database)
+                _let_the_server_notice(looking)
                 after, shown = state(database), served(url)
                 outcome = "old revision" if after == before else "new revision"
                 outcomes[outcome] += 1
@@ -215,14 +221,14 @@ def test_an_ingest_killed_at_any_moment_leaves_a_whole_revision(trees: House, fi
     assert outcomes["old revision"] >= (KILLS + BUILDS) // 3, "most kills came before the commit"
 
 
-def _let_the_server_notice(database: Database) -> None:
+def _let_the_server_notice(looking: sa.Connection) -> None:
     """Wait until no backend works for the killed ingest any more."""
-    for _ in range(200):
-        busy = database.value(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'quartier_ingest'"
-            " AND pid <> pg_backend_pid() AND (state <> 'idle' OR query ~ 'run_|build_|LOCK')"
-        )
-        if not busy:
+    others = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = 'quartier_ingest'"
+        " AND pid <> pg_backend_pid()"
+    )
+    for _ in range(400):
+        if not looking.scalar(others):
             return
         time.sleep(0.05)
     raise AssertionError("a backend still works for a process that is gone")
@@ -239,10 +245,10 @@ def test_a_database_server_killed_in_an_ingest_recovers_a_whole_revision(
     )
     trees.run("apply")
     with trees.database() as database:
-        known, (earliest, latest) = settle(trees, database, files)
+        known, seconds = settle(trees, database, files)
         before, goal = state(database), files.other(content(database), known)
     for trial in range(CRASHES):
-        moment = chance.uniform(earliest + 0.4, latest)
+        moment = chance.uniform(1.2, 1.6 + seconds[False])  # it takes a second to start
         both = bool(trial % 2)
         process = trees.start("ingest", "trees", goal)
         time.sleep(moment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from api.serve import check_port
@@ -63,7 +64,13 @@ def _start(*, load: bool) -> None:
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    except ValidationError as exc:  # of the settings; everything else is checked at its own door
+        for error in exc.errors():
+            name = "QUARTIER_" + "_".join(str(part) for part in error["loc"]).upper()
+            Console(stderr=True).print(f"{name}={error['input']}: {error['msg']}", style="red")
+        raise SystemExit(1) from exc
 
 
 if __name__ == "__main__":

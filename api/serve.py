@@ -26,7 +26,7 @@ def check_port(settings: ApiSettings) -> None:
         except OSError as exc:
             raise PortTaken(
                 f"port {settings.port} on {settings.host} is taken; choose another,"
-                " for example PORT=8001 make up"
+                " with PORT (make up) or QUARTIER_PORT, for example PORT=8001 make up"
             ) from exc
 
 

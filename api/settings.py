@@ -9,7 +9,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ApiSettings(BaseSettings):
     """Values from the environment, prefixed `QUARTIER_`."""
 
-    model_config = SettingsConfigDict(env_prefix="QUARTIER_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="QUARTIER_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     host: str = Field(default="127.0.0.1", description="Address the server listens on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port the server listens on.")

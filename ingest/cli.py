@@ -166,7 +166,7 @@ def _notes(report: Report) -> list[str]:
 
 
 def load_declared(ingest_url: str, catalogue: CatalogueFiles, console: Console) -> None:
-    """Load every layer whose declared files are there, saying what each run did.
+    """Load every layer whose declared files are there and new, saying what each run did.
 
     A layer that is refused is told and does not keep the others from being loaded.
     """
@@ -176,7 +176,8 @@ def load_declared(ingest_url: str, catalogue: CatalogueFiles, console: Console) 
             continue
         try:
             with progress_bar(console, layer_id) as tell:
-                report = run(ingest_url, job_of(catalogue, layer_id, files), tell)
+                job = Job(layer=catalogue.layers[layer_id], files=tuple(files), once=True)
+                report = run(ingest_url, job, tell)
         except (IngestError, LayersError) as exc:
             console.print(f"  {layer_id}: refused: {exc}", markup=False, style="red")
             continue

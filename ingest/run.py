@@ -40,11 +40,14 @@ class Job:
     """What to load: a declared layer and the files that hold it.
 
     `partial` says that the files hold only some of the layer's rows, so nothing is deleted.
+    `once` leaves the layer alone when these very bytes were loaded last, even if somebody has
+    edited it since; otherwise they are merged again, and the source has the last word.
     """
 
     layer: Layer
     files: tuple[Path, ...]
     partial: bool = False
+    once: bool = False
 
 
 @dataclass(slots=True)
@@ -178,12 +181,12 @@ class _Run:
         return self._end("published" if merged.changed else "unchanged", checksum, config, merged)
 
     def _seen_before(self, checksum: str, config: str) -> bool:
-        """Whether the same bytes, read the same way, made the revision that is published now."""
+        """Whether the same bytes, read the same way, made what is published now."""
         last = self._record.last()
         return (
             last is not None
             and (last.checksum, last.config_hash) == (checksum, config)
-            and last.revision == self._record.revision()
+            and (self._job.once or last.revision == self._record.revision())
         )
 
     def _read_into(self, staged: Stage) -> None:

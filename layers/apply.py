@@ -20,7 +20,7 @@ from layers.errors import ChangeRefused
 from layers.model import Column, Layer, Map
 from layers.sql import ident
 from layers.tables import CITY, HISTORY, history_table, layer_table, type_name
-from layers.triggers import trigger_statements
+from layers.triggers import TRIGGERS, trigger_statements
 
 READERS = "quartier_web, quartier_officer"
 
@@ -64,6 +64,7 @@ def plan(connection: sa.Connection, files: CatalogueFiles) -> list[Step]:
         else:
             row = known[layer.id]
             steps += _amend(Layer.model_validate(row.declaration), layer, connection)
+            steps += _mend(layer, connection)
             steps += [_restore(layer.id)] if row.withdrawn else []
     for layer_id, row in known.items():
         if layer_id not in files.layers and not row.withdrawn:
@@ -120,7 +121,7 @@ def _amend(old: Layer, new: Layer, connection: sa.Connection) -> list[Step]:
     if old.geometry != new.geometry:
         raise ChangeRefused(
             f"layer {new.id}: geometry is {old.geometry}, declared {new.geometry};"
-            " declare a new layer instead, or quartier purge this one"
+            " declare it under a new id instead"
         )
     there = _columns_there(connection, new.id)
     added = [column for column in new.columns if column.name not in there]
@@ -141,6 +142,28 @@ def _amend(old: Layer, new: Layer, connection: sa.Connection) -> list[Step]:
     )
     values = {"id": new.id, "declaration": _dump(new), "hash": config_hash(new)}
     return [Step(says=says, ddl=tuple(ddl), statements=((update, values),))]
+
+
+def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
+    """Put back triggers that somebody dropped: without them changes go unseen."""
+    there = connection.scalars(
+        sa.text("SELECT tgname FROM pg_trigger WHERE tgrelid = CAST(:table AS regclass)"),
+        {"table": f"{CITY}.{ident(layer.id)}"},
+    )
+    missing = TRIGGERS - set(there)
+    if not missing:
+        return []
+    touched = (
+        "SELECT quartier.touch_everything(:id, quartier.allocate_revision(:id, 0, 0, 0))",
+        {"id": layer.id},
+    )
+    return [
+        Step(
+            says=f"mend layer {layer.id}: put back {', '.join(sorted(missing))}",
+            ddl=tuple(trigger_statements(layer)),
+            statements=(touched,),
+        )
+    ]
 
 
 def _columns_there(connection: sa.Connection, layer_id: str) -> dict[str, str]:

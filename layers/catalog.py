@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from layers.errors import LayerNotFound, MapNotFound
@@ -65,7 +66,8 @@ class Catalog:
         try:
             return self.layers[layer_id]
         except KeyError:
-            raise LayerNotFound(layer_id) from None
+            near = get_close_matches(layer_id, self.layers, n=1)
+            raise LayerNotFound(layer_id, f"did you mean {near[0]}?" if near else "") from None
 
     def map(self, map_id: str) -> Map:
         """The map of this id; raises MapNotFound."""

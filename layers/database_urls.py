@@ -83,7 +83,7 @@ def check_reachable(url: str) -> None:
         psycopg.connect(url, connect_timeout=REACH_TIMEOUT_S).close()
     except psycopg.OperationalError as exc:
         where = f"{parts.get('host', 'the local socket')}, port {parts.get('port', PORT)}"
-        reason = str(exc).strip().splitlines()[-1]
+        reason = " ".join(str(exc).split())
         if password := parts.get("password"):
             reason = reason.replace(str(password), "***")
         raise StoreUnavailable(f"PostgreSQL at {where} cannot be used: {reason}") from None

@@ -41,7 +41,7 @@ class MapNotFound(LayersError):
     """No map or style is declared under this id."""
 
     def __init__(self, map_id: str) -> None:
-        super().__init__(f"no map {map_id!r}")
+        super().__init__(f"no map or layer {map_id!r}")
         self.map_id = map_id
 
 

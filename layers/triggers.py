@@ -13,6 +13,12 @@ from layers.sql import ident, literal
 from layers.tables import CITY, HISTORY, content_names
 
 LOG_BOUND = 65_536  # cells a layer's log holds before older ones are merged
+TRIGGERS = frozenset(
+    f"quartier_{name}"
+    for name in (
+        "a_lock", "b_truncate", "stamp_insert", "stamp_update", "inserted", "updated", "deleted",
+    )
+)  # fmt: skip
 EVENTS = ("inserted", "updated", "deleted", "truncated")
 ROW_BOUND = 100_000  # rows a statement changes before every tile counts as touched
 
@@ -35,10 +41,7 @@ def attach_statements(layer: Layer, table: str) -> list[str]:
     """DDL that puts the layer's triggers on `city.table`."""
     name, key = f"{CITY}.{ident(table)}", literal(layer.id)
     new, old = "NEW TABLE AS new_rows", "OLD TABLE AS old_rows"
-    changed = " OR ".join(
-        f"NEW.{ident(c)} IS DISTINCT FROM OLD.{ident(c)}"
-        for c in ["fid", *content_names(layer), "since"]
-    )
+    changed = " OR ".join(_differs(c) for c in ["fid", *content_names(layer), "since"])
     stamp = f"current_setting({literal('quartier.since_' + layer.id)})::bigint"
     each_statement = "FOR EACH STATEMENT EXECUTE FUNCTION"
     call = {event: f"{each_statement} {_name(layer, event)}()" for event in EVENTS}
@@ -55,6 +58,14 @@ def attach_statements(layer: Layer, table: str) -> list[str]:
         _trigger("updated", "AFTER UPDATE", name, f"REFERENCING {old} {new} {call['updated']}"),
         _trigger("deleted", "AFTER DELETE", name, f"REFERENCING {old} {call['deleted']}"),
     ]  # fmt: skip
+
+
+def _differs(column: str) -> str:
+    """A geometry is compared byte by byte: pg_restore, which knows no PostGIS by its bare name
+    while it makes triggers, would find no operator for it.
+    """
+    cast = "::bytea" if column == "geom" else ""
+    return f"NEW.{ident(column)}{cast} IS DISTINCT FROM OLD.{ident(column)}{cast}"
 
 
 def drop_statements(layer_id: str) -> list[str]:

@@ -38,10 +38,13 @@ class Reader(NamedTuple):
 
 
 def find_map(catalog: Catalog, name: str) -> Map:
-    """The map of this id, or one made of the single layer of this id; raises MapNotFound."""
+    """The map of this id, or one made of the single layer of this id; raises MapNotFound.
+
+    A table without geometry makes no map.
+    """
     if name in catalog.maps:
         return catalog.maps[name]
-    if name in catalog.layers:
+    if name in catalog.layers and catalog.layers[name].layer.has_geometry:
         title = catalog.layers[name].layer.title
         return Map(id=name, title=title, layers=(MapLayer(id=name),))
     raise MapNotFound(name)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
 import yaml
 from sqlalchemy.exc import DatabaseError
 from typer.testing import CliRunner
 
+from layers.apply import plan
 from layers.catalogue_files import CatalogueFiles
 from layers.cli import apply_catalogue
+from layers.database_urls import DatabaseUrls
+from layers.engine import owner_engine
 from layers.errors import ChangeRefused
 from layers.model import Layer, Map
 from quartier import app
@@ -271,3 +277,39 @@ def test_the_command_says_each_step_and_prints_json(database: Database, tmp_path
     refused = runner.invoke(app, ["apply"])
     assert refused.exit_code == 1
     assert "geometry is polygon, declared line" in refused.stderr
+
+
+def test_a_dump_restored_elsewhere_goes_on_counting_revisions(
+    database: Database, server: DatabaseUrls, tmp_path: Path
+) -> None:
+    database.declare(TREES, PATHS)
+    database.run("INSERT INTO city.trees (number, geom) VALUES ('1', ST_Point(4.85, 45.2, 4326))")
+    dump, name = tmp_path / "city.dump", f"{database.name}_restored"
+    subprocess.run(["pg_dump", "-Fc", "-f", dump, database.urls.owner], check=True)
+    owner = urlsplit(server.owner)._replace(path=f"/{name}").geturl()
+    database.run(f"CREATE DATABASE {name}", role="owner")
+    try:
+        subprocess.run(["pg_restore", "--exit-on-error", "-d", owner, dump], check=True)
+        engine = owner_engine(owner)
+        with engine.begin() as connection:
+            connection.execute(sa.text("UPDATE city.trees SET geom = ST_Point(4.9, 45.2, 4326)"))
+            connection.execute(sa.text("UPDATE city.trees SET genus = 'Acer'"))
+            revision = sa.text("SELECT revision FROM quartier.layer_state WHERE layer_id = 'trees'")
+            assert connection.scalar(revision) == 2
+            assert connection.scalar(sa.text("SELECT count(*) FROM quartier.changes")) == 2
+            assert plan(connection, CatalogueFiles({"trees": TREES, "paths": PATHS}, {}, {})) == []
+        engine.dispose()
+    finally:
+        database.run(f"DROP DATABASE {name} WITH (FORCE)", role="owner")
+
+
+def test_triggers_that_somebody_dropped_are_put_back_and_every_tile_counts_as_touched(
+    database: Database,
+) -> None:
+    database.declare(TREES)
+    database.run("DROP TRIGGER quartier_updated ON city.trees")
+    [step] = database.declare(TREES)
+    assert step.says == "mend layer trees: put back quartier_updated"
+    assert database.declare(TREES) == []
+    state = "SELECT revision, base_revision FROM quartier.layer_state"
+    assert database.run(state) == [(1, 1)]

@@ -171,7 +171,9 @@ def test_a_column_that_comes_back_with_another_type_is_refused(database: Databas
 
 def test_another_geometry_is_refused_with_a_way_out(database: Database) -> None:
     database.declare(TREES)
-    with pytest.raises(ChangeRefused, match="geometry is point, declared line; declare a new"):
+    with pytest.raises(
+        ChangeRefused, match="geometry is point, declared line; declare it under a new id"
+    ):
         database.declare(but(TREES, geometry="line"))
 
 

@@ -12,7 +12,7 @@ from tiles.address import TileAddress
 
 EXTENT = 4096  # the MVT grid; every client assumes it
 BUFFER = int(EXTENT * BUFFER_FRACTION)  # grid units drawn past the edge, so strokes meet at seams
-MAX_FEATURES = 50_000  # of one layer in one tile; the most important ones, and a header says so
+MAX_FEATURES = 50_000  # of one layer in one tile, give or take one; a header tells of more
 TEXT_TYPES = {ColumnType.DATE, ColumnType.DATETIME, ColumnType.TIME}  # MVT has no type for them
 SCATTER = "((fid & 1048575) * 2654435761) & 4294967295"  # an even sample, the same everywhere
 
@@ -26,29 +26,44 @@ class TileQuery:
 
 
 def tile_query(layer: Layer, at: TileAddress) -> TileQuery:
-    """The query for one tile of one layer; its text depends on the layer alone."""
-    return TileQuery(tile_sql(layer), at)
+    """The query for one tile of one layer; its text depends on the layer alone.
+
+    Where it answers `truncated`, the tile lacks features: ask `sample_query` instead.
+    """
+    # An expression, so that the planner never walks the index of fid to find a few rows.
+    return TileQuery(_tile_sql(layer, [*_important(layer), "fid + 0"]), at)
 
 
-def tile_sql(layer: Layer) -> str:
+def sample_query(layer: Layer, at: TileAddress) -> TileQuery:
+    """The query for a tile that may not hold everything: the most important features or, where
+    none is, an even sample over the tile; the same ones each time.
+    """
+    return TileQuery(_tile_sql(layer, [*_important(layer), SCATTER, "fid"]), at)
+
+
+def _tile_sql(layer: Layer, order: list[str]) -> str:
     """One statement, so that the revision is that of the snapshot the features came from."""
     columns = "".join(f", {_value(column)}" for column in layer.tile_columns)
-    # Transform the envelope, never the column: the index is on the stored tile_geom.
+    raw = "".join(f", {ident(column.name)}" for column in layer.tile_columns)
+    # Transform the envelope, never the column: the index is on the stored tile_geom. Order the
+    # rows before their geometries are cut: what is sorted stays small.
     return f"""
-        WITH mvt AS MATERIALIZED (
+        SELECT (SELECT revision FROM quartier.public_state WHERE layer_id = {literal(layer.id)})
+                   AS revision,
+               ST_AsMVT(m, {literal(layer.id)}, {EXTENT}, 'geom', 'fid') AS tile,
+               count(*) > {MAX_FEATURES} AS truncated
+        FROM (
             SELECT fid,
                    ST_AsMVTGeom(tile_geom, ST_TileEnvelope($1, $2, $3), {EXTENT}, {BUFFER}, true)
                        AS geom{columns}
-            FROM {CITY}.{ident(layer.id)}
-            WHERE tile_geom && ST_TileEnvelope($1, $2, $3, margin => {BUFFER_FRACTION})
-            ORDER BY {", ".join(_order(layer))}
-            LIMIT {MAX_FEATURES + 1}
-        )
-        SELECT (SELECT revision FROM quartier.public_state WHERE layer_id = {literal(layer.id)})
-                   AS revision,
-               (SELECT ST_AsMVT(m, {literal(layer.id)}, {EXTENT}, 'geom', 'fid')
-                FROM (SELECT * FROM mvt WHERE geom IS NOT NULL LIMIT {MAX_FEATURES}) m) AS tile,
-               (SELECT count(*) > {MAX_FEATURES} FROM mvt) AS truncated"""
+            FROM (
+                SELECT fid, tile_geom{raw}
+                FROM {CITY}.{ident(layer.id)}
+                WHERE tile_geom && ST_TileEnvelope($1, $2, $3, margin => {BUFFER_FRACTION})
+                ORDER BY {", ".join(order)}
+                LIMIT {MAX_FEATURES + 1}
+            ) r
+        ) m"""
 
 
 def _value(column: Column) -> str:
@@ -56,10 +71,8 @@ def _value(column: Column) -> str:
     return f"{name}::text AS {name}" if column.type in TEXT_TYPES else name
 
 
-def _order(layer: Layer) -> list[str]:
-    """Important first; an expression last, so that the planner never walks the index of fid."""
-    wanted = [
+def _important(layer: Layer) -> list[str]:
+    return [
         f"{ident(name.removeprefix('-'))} {'DESC' if name.startswith('-') else 'ASC'} NULLS LAST"
         for name in layer.priority
     ]
-    return [*wanted, SCATTER, "fid"]

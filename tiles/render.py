@@ -17,7 +17,7 @@ from layers.model import Layer
 from tiles.address import TileAddress
 from tiles.cache import Entry, SingleFlight, TileCache
 from tiles.errors import AddressRefused
-from tiles.query import tile_query
+from tiles.query import TileQuery, sample_query, tile_query
 
 TILE_FORMAT = "1"  # raise it when the same rows are to give other bytes
 GZIP = 31  # wbits of a gzip container; its header carries no time, so bytes are reproducible
@@ -113,12 +113,16 @@ class Renderer:
         return list(await asyncio.gather(*(self._part(layer, at) for layer in layers)))
 
     async def _part(self, layer: Layer, at: TileAddress) -> Part:
-        query = tile_query(layer, at)
-        row = await self._database.fetchrow(query.sql, *query.args)
+        row = await self._run(tile_query(layer, at))
+        if row["truncated"]:
+            row = await self._run(sample_query(layer, at))
         revision, tile = row["revision"], row["tile"]
         assert isinstance(revision, int)
         assert isinstance(tile, bytes | None)
         return Part(layer.id, revision, tile or b"", bool(row["truncated"]))
+
+    async def _run(self, query: TileQuery) -> Row:
+        return await self._database.fetchrow(query.sql, *query.args)
 
     def _settled(self, parts: Sequence[Part], at: TileAddress) -> bool:
         """Whether no part's tile changed after the snapshot it was made from."""

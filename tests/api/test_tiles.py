@@ -264,6 +264,25 @@ async def test_a_new_declaration_changes_the_etag(service: Served) -> None:
     assert decoded(answer.content)["trees"]["features"][0]["properties"] == {"genus": "Tilia"}
 
 
+async def test_a_tile_of_too_many_features_holds_an_even_sample_and_says_so(
+    service: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiles.query.MAX_FEATURES", 100)
+    running, database = service
+    database.run(
+        "INSERT INTO city.trees (number, geom) SELECT 'n' || n, ST_Point(4.843 + n * 0.00002, 45.2,"
+        " 4326) FROM generate_series(1, 500) n"
+    )
+    await running.caught_up()
+    first = await running.get(url(HOME))
+    assert first.headers["quartier-truncated"] == "trees"
+    xs = [f["geometry"]["coordinates"][0] for f in decoded(first.content)["trees"]["features"]]
+    assert len(xs) == 101
+    assert max(xs) - min(xs) > 1500, "spread over the tile, not its first rows"
+    async with serving(database) as other:
+        assert (await other.get(url(HOME))).content == first.content
+
+
 async def test_many_clients_of_one_cold_tile_cost_one_query(service: Served) -> None:
     running, _ = service
     asked = 0

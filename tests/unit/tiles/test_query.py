@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from layers.model import Layer
 from layers.sql import ident
 from tests.examples import TREES, layer
 from tiles.address import TileAddress
-from tiles.query import tile_query
+from tiles.query import TileQuery, sample_query, tile_query
 
 HOME = TileAddress(14, 8412, 5856)
 
@@ -23,11 +26,15 @@ def test_only_declared_tile_columns_travel() -> None:
     assert '"number"' not in sql
 
 
-def test_every_limit_has_an_order_and_important_features_come_first() -> None:
-    sql = tile_query(layer(id="x", geometry="point", priority=["-name"]), HOME).sql
-    order = sql.split("ORDER BY")[1].split("LIMIT")[0]
-    assert order.strip().startswith('"name" DESC NULLS LAST')
-    assert order.strip().endswith("fid")
+@pytest.mark.parametrize("query", [tile_query, sample_query])
+def test_every_limit_has_an_order_and_important_features_come_first(
+    query: Callable[[Layer, TileAddress], TileQuery],
+) -> None:
+    sql = query(layer(id="x", geometry="point", priority=["-name"]), HOME).sql
+    order = sql.split("ORDER BY")[1].split("LIMIT")[0].strip()
+    assert sql.count("LIMIT") == sql.count("ORDER BY") == 1
+    assert order.startswith('"name" DESC NULLS LAST')
+    assert "fid" in order
 
 
 @pytest.mark.parametrize("name", ['x"; DROP TABLE trees; --', "a b", "ÉTÉ", '"'])

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 from fastapi import FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from api import pages, problems, styles_routes
 from api.assets import Assets
@@ -90,6 +91,7 @@ def create_app(parts: Parts) -> App:
         CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"],
         expose_headers=EXPOSED, max_age=86_400,
     )  # fmt: skip
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
     return TilePath(app, parts.renderer, parts.feed, parts.hot_bytes)
 

@@ -185,3 +185,11 @@ async def test_readiness_says_whether_the_database_answers(service: Service) -> 
     answer = await service.get("/health/ready")
     assert answer.status_code == 503
     assert answer.json()["database"] is False
+
+
+async def test_long_answers_travel_compressed(service: Service) -> None:
+    packed = await service.get(ITEMS + "?limit=100")
+    plain = await service.get(ITEMS + "?limit=100", accept_encoding="identity")
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert packed.json() == plain.json()

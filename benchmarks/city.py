@@ -21,7 +21,7 @@ from layers.model import Layer
 from layers.setup import prepare_database
 
 ROOT = Path(__file__).resolve().parents[1]
-QUARTIER = Path(sys.executable).with_name("quartier")
+QUARTIER = [sys.executable, "-m", "quartier"]  # of this checkout, whatever is installed
 DEEPEST = 17  # the cold benchmark asks for tiles down to this zoom
 
 
@@ -76,7 +76,7 @@ class City:
     def quartier(self, *arguments: str, **environment: str) -> None:
         """Run a command to its end, silently unless it fails."""
         done = subprocess.run(
-            [QUARTIER, *arguments], env=self.environment(**environment), cwd=ROOT,
+            [*QUARTIER, *arguments], env=self.environment(**environment), cwd=ROOT,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode != 0:

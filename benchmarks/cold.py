@@ -28,7 +28,7 @@ from layers.sql import ident, literal
 from layers.store import QUERY_SETTINGS
 from layers.tables import CITY
 from tiles.address import TileAddress
-from tiles.query import BUFFER, EXTENT, tile_sql
+from tiles.query import BUFFER, EXTENT, tile_query
 from tiles.render import compress
 
 ZOOMS = (12, 13, 14, 15, 16, 17)
@@ -64,7 +64,8 @@ def measure(city: City) -> Result:
 
 async def _prepare(city: City) -> dict[str, Any]:
     """Each statement on a connection of its own, with the settings of the web's connections."""
-    statements = {"statement": tile_sql(city.layer), "bare": bare_sql(city.layer)}
+    ours = tile_query(city.layer, TileAddress(0, 0, 0)).sql  # the same for every address
+    statements = {"statement": ours, "bare": bare_sql(city.layer)}
     found = {}
     for name, sql in statements.items():
         connection = await asyncpg.connect(city.urls.web, server_settings=QUERY_SETTINGS)

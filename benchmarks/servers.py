@@ -33,7 +33,7 @@ def quartier_serving(city: City, workers: int = 2) -> Iterator[str]:
     """`quartier serve` on the city; gives its URL once it is ready."""
     port = free_port()
     environment = city.environment(QUARTIER_PORT=str(port), QUARTIER_WORKERS=str(workers))
-    with _running([str(QUARTIER), "serve"], environment, f"http://127.0.0.1:{port}") as url:
+    with _running([*QUARTIER, "serve"], environment, f"http://127.0.0.1:{port}") as url:
         yield url
 
 

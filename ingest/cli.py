@@ -21,7 +21,7 @@ from ingest.run import Job, run
 from ingest.run import Progress as Tell
 from layers.catalogue_files import CatalogueFiles, read_catalogue
 from layers.cluster import open_store
-from layers.errors import LayerNotFound, LayersError
+from layers.errors import LayerNotFound, LayersError, StoreUnavailable
 from layers.settings import StoreSettings
 
 LABELS = {
@@ -62,7 +62,7 @@ def ingest(
         with open_store(settings, tell=console.print) as urls, progress_bar(console, layer) as tell:
             report = run(urls.ingest, job, tell)
     except (IngestError, LayersError) as exc:
-        fail(str(exc), layer=layer, as_json=as_json)
+        fail(exc, layer=layer, as_json=as_json)
     if as_json:
         sys.stdout.write(json.dumps(report.as_json(), default=str) + "\n")
     else:
@@ -97,13 +97,17 @@ def declared_files(catalogue: CatalogueFiles, layer_id: str) -> tuple[Path, ...]
     return tuple(found)
 
 
-def fail(message: str, *, layer: str, as_json: bool) -> None:
+def fail(exc: Exception, *, layer: str, as_json: bool) -> None:
     """Say why nothing was published, and end with an exit code that says so too."""
     if as_json:
-        refused = {"layer": layer, "state": "refused", "message": message}
+        refused = {"layer": layer, "state": "refused", "message": str(exc)}
         sys.stdout.write(json.dumps(refused) + "\n")
-    Console(stderr=True).print("[bold red]Refused.[/] Nothing was changed.", highlight=False)
-    Console(stderr=True).print(message, markup=False, highlight=False)
+    if isinstance(exc, StoreUnavailable):  # it may have gone away in the middle of the commit
+        said = "[bold red]Not finished.[/] All of it is published, or nothing; run it again."
+    else:
+        said = "[bold red]Refused.[/] Nothing was changed."
+    Console(stderr=True).print(said, highlight=False)
+    Console(stderr=True).print(str(exc), markup=False, highlight=False)
     raise typer.Exit(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import adbc_driver_manager
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
@@ -38,6 +39,8 @@ def store_errors() -> Iterator[None]:
         if isinstance(exc, OperationalError) or exc.connection_invalidated:
             raise StoreUnavailable(str(exc.orig).strip().splitlines()[0]) from exc
         raise
+    except adbc_driver_manager.OperationalError as exc:  # it quotes its query before the reason
+        raise StoreUnavailable(str(exc).rsplit("': ", 1)[-1].strip().splitlines()[0]) from exc
 
 
 def run_ddl(connection: sa.Connection, statements: str) -> None:

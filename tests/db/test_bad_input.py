@@ -15,6 +15,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from ingest.run import Job, run
+from layers.catalogue_files import read_catalogue
+from layers.cli import apply_catalogue
 from quartier import app
 from tests.conftest import Database
 from tests.examples import COMMON
@@ -82,9 +85,10 @@ def city(database: Database, tmp_path: Path) -> City:
     made = City(database, catalogue, tmp_path)
     made.declare(TREES)
     made.declare(PARKS)
-    assert made.quartier("apply").exit_code == 0
-    loaded = made.quartier("ingest", "trees", made.file("good.csv", GOOD))
-    assert loaded.exit_code == 0, loaded.stderr
+    declared = read_catalogue(catalogue)
+    apply_catalogue(database.urls.ingest, declared)
+    good = made.file("good.csv", GOOD)
+    run(database.urls.ingest, Job(layer=declared.layers["trees"], files=(good,)))
     database.run(
         "INSERT INTO city.parks (name, geom)"
         " VALUES ('Park', ST_MakeEnvelope(4, 45, 4.1, 45.1, 4326))"

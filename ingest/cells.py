@@ -193,6 +193,8 @@ def _canonical(text: str) -> str | None:
         if text.startswith(("{", "[")):
             return None
         value = text
+    if "\\u0000" in text:  # PostgreSQL's jsonb has no NUL
+        value = orjson.loads(orjson.dumps(value).replace(b"\\u0000", b""))
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 

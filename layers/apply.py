@@ -123,17 +123,15 @@ def _amend(old: Layer, new: Layer, connection: sa.Connection) -> list[Step]:
             f"layer {new.id}: geometry is {old.geometry}, declared {new.geometry};"
             " declare it under a new id instead"
         )
-    there = _columns_there(connection, new.id)
-    added = [column for column in new.columns if column.name not in there]
-    for column in new.columns:
-        _refuse_other_type(new.id, column, there)
+    ddl = []
+    for schema in (CITY, HISTORY):
+        there = _columns_there(connection, schema, new.id)
+        for column in new.columns:
+            _refuse_other_type(new.id, column, there)
+            if column.name not in there:
+                added = f"{ident(column.name)} {type_name(column.type)}"
+                ddl.append(f"ALTER TABLE {schema}.{ident(new.id)} ADD COLUMN {added}")
     says = f"change layer {new.id}: {', '.join(_differences(old, new))}"
-    ddl = [
-        f"ALTER TABLE {schema}.{ident(new.id)}"
-        f" ADD COLUMN {ident(column.name)} {type_name(column.type)}"
-        for column in added
-        for schema in (CITY, HISTORY)
-    ]
     if [c.name for c in old.columns] != [c.name for c in new.columns]:
         ddl += trigger_statements(new)
     update = (
@@ -147,7 +145,10 @@ def _amend(old: Layer, new: Layer, connection: sa.Connection) -> list[Step]:
 def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
     """Put back triggers that somebody dropped: without them changes go unseen."""
     there = connection.scalars(
-        sa.text("SELECT tgname FROM pg_trigger WHERE tgrelid = CAST(:table AS regclass)"),
+        sa.text(
+            "SELECT tgname FROM pg_trigger"
+            " WHERE tgrelid = CAST(:table AS regclass) AND tgenabled <> 'D'"
+        ),
         {"table": f"{CITY}.{ident(layer.id)}"},
     )
     missing = TRIGGERS - set(there)
@@ -160,19 +161,25 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
     return [
         Step(
             says=f"mend layer {layer.id}: put back {', '.join(sorted(missing))}",
-            ddl=tuple(trigger_statements(layer)),
+            ddl=(
+                *trigger_statements(layer),
+                *(
+                    f"ALTER TABLE {CITY}.{ident(layer.id)} ENABLE TRIGGER {ident(name)}"
+                    for name in sorted(missing)
+                ),
+            ),
             statements=(touched,),
         )
     ]
 
 
-def _columns_there(connection: sa.Connection, layer_id: str) -> dict[str, str]:
+def _columns_there(connection: sa.Connection, schema: str, layer_id: str) -> dict[str, str]:
     rows = connection.execute(
         sa.text(
             "SELECT attname AS name, format_type(atttypid, atttypmod) AS kind FROM pg_attribute"
             " WHERE attrelid = CAST(:table AS regclass) AND attnum > 0 AND NOT attisdropped"
         ),
-        {"table": f"{CITY}.{ident(layer_id)}"},
+        {"table": f"{schema}.{ident(layer_id)}"},
     )
     return {row.name: row.kind for row in rows}
 

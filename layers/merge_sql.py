@@ -9,6 +9,7 @@ from __future__ import annotations
 from layers.model import ColumnType, Layer
 from layers.sql import ident, literal
 from layers.tables import CITY, STAGE
+from layers.triggers import TRIGGERS
 
 
 def stage_name(run_id: int) -> str:
@@ -51,10 +52,16 @@ def number_equal_rows(stage: str) -> str:
 
 def drop_repeated_rows(layer: Layer, stage: str) -> str:
     """Delete the later of rows that agree in the key and in everything else."""
-    same = " AND ".join(f"s.{n} IS NOT DISTINCT FROM first.{n}" for n in names_of(layer))
+    everything = ", ".join(["source_key", *names_of(layer)])
     return f"""
-        DELETE FROM {stage} s USING {stage} first
-        WHERE first.source_key = s.source_key AND first."#row" < s."#row" AND {same}"""
+        DELETE FROM {stage} s USING (
+            SELECT ctid AS place,
+                   row_number() OVER (PARTITION BY {everything} ORDER BY "#row") AS ordinal
+            FROM {stage}
+            WHERE source_key IN (
+                SELECT source_key FROM {stage} GROUP BY source_key HAVING count(*) > 1)
+        ) n
+        WHERE s.ctid = n.place AND n.ordinal > 1"""
 
 
 def conflicting_keys(stage: str) -> str:
@@ -111,19 +118,32 @@ def next_revision() -> str:
 
 def additions(layer: Layer) -> str:
     """How many things of others hang on the layer's table and would be lost with it: views,
-    foreign keys, triggers, indexes, policies, publications and grants.
+    functions of its row type, foreign keys, triggers, indexes, rules, policies, publications,
+    comments, options and grants.
     """
     table = f"{literal(f'{CITY}.{ident(layer.id)}')}::regclass"
     ours = ", ".join(
         literal(f"{layer.id}_{suffix}") for suffix in ("pkey", "source_key_key", "tile_geom_idx")
     )
+    triggers = f"ARRAY[{', '.join(map(literal, sorted(TRIGGERS)))}]"
     return f"""
         SELECT (SELECT count(*) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
                 WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
                   AND d.refobjid = {table} AND r.ev_class <> {table})
+             + (SELECT count(*) FROM pg_rewrite WHERE ev_class = {table})
+             + (SELECT count(*) FROM pg_depend d JOIN pg_type t ON t.oid = d.refobjid
+                WHERE d.refclassid = 'pg_type'::regclass AND d.deptype = 'n'
+                  AND {table} IN (t.typrelid, (SELECT e.typrelid FROM pg_type e
+                                               WHERE e.oid = t.typelem)))
+             + (SELECT count(*) FROM pg_description
+                WHERE classoid = 'pg_class'::regclass AND objoid = {table} AND objsubid = 0)
+             + (SELECT count(*) FROM pg_class WHERE oid = {table}
+                AND (reloptions IS NOT NULL OR relreplident <> 'd' OR relrowsecurity))
+             + (SELECT count(*) FROM pg_attribute WHERE attrelid = {table} AND attacl IS NOT NULL)
+             + (SELECT count(*) FROM pg_statistic_ext WHERE stxrelid = {table})
              + (SELECT count(*) FROM pg_constraint WHERE confrelid = {table})
              + (SELECT count(*) FROM pg_trigger
-                WHERE tgrelid = {table} AND NOT tgisinternal AND tgname NOT LIKE 'quartier\\_%')
+                WHERE tgrelid = {table} AND NOT tgisinternal AND tgname <> ALL ({triggers}))
              + (SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
                 WHERE i.indrelid = {table} AND c.relname NOT IN ({ours}))
              + (SELECT count(*) FROM pg_policy WHERE polrelid = {table})

@@ -38,6 +38,30 @@ class Withheld:
     content: dict[str, object]
 
 
+def check_published(connection: sa.Connection, layer: Layer) -> None:
+    """Raise ChangeRefused unless the database holds the layer with just these columns."""
+    row = connection.execute(
+        sa.text("SELECT declaration, withdrawn FROM quartier.layers WHERE id = :layer"),
+        {"layer": layer.id},
+    ).first()
+    if row is None:
+        raise ChangeRefused(f"layer {layer.id} is not in the database; run quartier apply")
+    if row.withdrawn:
+        raise ChangeRefused(
+            f"layer {layer.id} is withdrawn; declare it again and run quartier apply"
+        )
+    known = Layer.model_validate(row.declaration)
+    has, wanted = ({c.name: c.type for c in of.columns} for of in (known, layer))
+    odd = [name for name in has | wanted if has.get(name) != wanted.get(name)]
+    if known.geometry != layer.geometry:
+        odd.insert(0, "geometry")
+    if odd:
+        raise ChangeRefused(
+            f"layer {layer.id}: the database does not hold {', '.join(odd)} as declared;"
+            " run quartier apply"
+        )
+
+
 class RunRecord:
     """One run of one layer, from its start to its end. The connection must be in autocommit."""
 
@@ -48,31 +72,9 @@ class RunRecord:
 
     def check(self, layer: Layer) -> None:
         """Raise ChangeRefused unless the layer is published as it is declared."""
-        known = self._published()
-        has = {column.name: column.type for column in known.columns}
-        new = [column.name for column in layer.columns if has.get(column.name) != column.type]
-        if known.geometry != layer.geometry:
-            new.insert(0, "geometry")
-        if new:
-            raise ChangeRefused(
-                f"layer {layer.id}: the database does not hold {', '.join(new)} as declared;"
-                " run quartier apply"
-            )
-
-    def _published(self) -> Layer:
         if self._connection.scalar(sa.text("SELECT to_regclass('quartier.layers')")) is None:
             raise ChangeRefused("the database holds no layers yet; run quartier apply")
-        row = self._connection.execute(
-            sa.text("SELECT declaration, withdrawn FROM quartier.layers WHERE id = :layer"),
-            {"layer": self.layer_id},
-        ).first()
-        if row is None:
-            raise ChangeRefused(f"layer {self.layer_id} is not in the database; run quartier apply")
-        if row.withdrawn:
-            raise ChangeRefused(
-                f"layer {self.layer_id} is withdrawn; declare it again and run quartier apply"
-            )
-        return Layer.model_validate(row.declaration)
+        check_published(self._connection, layer)
 
     def start(self, sources: Sequence[dict[str, Any]], tool_version: str) -> None:
         """Take the layer for this run; raises ChangeRefused where another run has it."""
@@ -104,9 +106,14 @@ class RunRecord:
         """We hold the layer, so a run still marked running was killed: end it, clear its stage."""
         killed = self._connection.scalars(
             sa.text(
-                "UPDATE quartier.runs SET state = 'refused', finished_at = clock_timestamp(),"
-                " message = 'interrupted before it could publish; the old revision stayed'"
-                " WHERE layer_id = :layer AND state = 'running' RETURNING id"
+                "UPDATE quartier.runs r SET finished_at = clock_timestamp(), revision = p.revision,"
+                " state = CASE WHEN p.revision IS NULL THEN 'refused' ELSE 'published' END,"
+                " message = CASE WHEN p.revision IS NULL"
+                " THEN 'interrupted before it could publish; the old revision stayed'"
+                " ELSE 'interrupted after it had published' END"
+                " FROM quartier.runs s LEFT JOIN quartier.revisions p"
+                " ON p.layer_id = s.layer_id AND p.run_id = s.id"
+                " WHERE s.id = r.id AND r.layer_id = :layer AND r.state = 'running' RETURNING r.id"
             ),
             {"layer": self.layer_id},
         ).all()
@@ -118,7 +125,8 @@ class RunRecord:
         row = self._connection.execute(
             sa.text(
                 "SELECT checksum, config_hash, revision FROM quartier.runs WHERE layer_id = :layer"
-                " AND state IN ('published', 'unchanged') ORDER BY id DESC LIMIT 1"
+                " AND state IN ('published', 'unchanged') AND checksum IS NOT NULL"
+                " ORDER BY id DESC LIMIT 1"
             ),
             {"layer": self.layer_id},
         ).first()

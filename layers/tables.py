@@ -85,6 +85,9 @@ def _place_checks(layer: Layer) -> list[sa.CheckConstraint]:
         ),
         sa.CheckConstraint("NOT ST_IsEmpty(geom)", name="geom is a place or null, never empty"),
     ]
+    if layer.geometry is not GeometryType.POINT:
+        finite = "ST_Length(geom) + ST_Perimeter(geom) < 'Infinity'"  # NaN is greater than all
+        checks.append(sa.CheckConstraint(finite, name="every coordinate of geom is a number"))
     if layer.geometry in GEOMETRY_CHECKS:
         kind = f"geom is a {layer.geometry}, in one part or several"
         checks.append(sa.CheckConstraint(GEOMETRY_CHECKS[layer.geometry], name=kind))
@@ -113,6 +116,7 @@ def layer_table(layer: Layer, schema: str = CITY, name: str | None = None) -> sa
         *_place_columns(layer),
         sa.Column("since", sa.BigInteger, nullable=False, server_default=since),
         *_place_checks(layer),
+        sa.CheckConstraint(f"fid BETWEEN 1 AND {MAX_FID}", name="fid lies within 1 and 2^53 - 1"),
         schema=schema,
     )
 

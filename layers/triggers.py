@@ -13,12 +13,10 @@ from layers.sql import ident, literal
 from layers.tables import CITY, HISTORY, content_names
 
 LOG_BOUND = 65_536  # cells a layer's log holds before older ones are merged
-TRIGGERS = frozenset(
-    f"quartier_{name}"
-    for name in (
-        "a_lock", "b_truncate", "stamp_insert", "stamp_update", "inserted", "updated", "deleted",
-    )
-)  # fmt: skip
+TRIGGERS = frozenset({
+    "quartier_a_lock", "quartier_b_truncate", "quartier_inserted", "quartier_updated",
+    "quartier_deleted", "zzz_quartier_stamp_insert", "zzz_quartier_stamp_update",
+})  # fmt: skip
 EVENTS = ("inserted", "updated", "deleted", "truncated")
 ROW_BOUND = 100_000  # rows a statement changes before every tile counts as touched
 
@@ -38,25 +36,30 @@ def trigger_statements(layer: Layer) -> list[str]:
 
 
 def attach_statements(layer: Layer, table: str) -> list[str]:
-    """DDL that puts the layer's triggers on `city.table`."""
+    """DDL that puts the layer's triggers on `city.table`.
+
+    Row triggers fire in the order of their names: ours come last, so that they see what a city's
+    own triggers made of a row.
+    """
     name, key = f"{CITY}.{ident(table)}", literal(layer.id)
-    new, old = "NEW TABLE AS new_rows", "OLD TABLE AS old_rows"
+    new, old = "REFERENCING NEW TABLE AS new_rows", "REFERENCING OLD TABLE AS old_rows"
+    both = f"{old} NEW TABLE AS new_rows"
     changed = " OR ".join(_differs(c) for c in ["fid", *content_names(layer), "since"])
     stamp = f"current_setting({literal('quartier.since_' + layer.id)})::bigint"
     each_statement = "FOR EACH STATEMENT EXECUTE FUNCTION"
     call = {event: f"{each_statement} {_name(layer, event)}()" for event in EVENTS}
     return [
-        _trigger("a_lock", "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE", name,
+        _trigger("quartier_a_lock", "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE", name,
                  f"{each_statement} quartier.lock_layer({key})"),
-        _trigger("b_truncate", "BEFORE TRUNCATE", name, call["truncated"]),
-        _trigger("stamp_insert", "BEFORE INSERT", name,
+        _trigger("quartier_b_truncate", "BEFORE TRUNCATE", name, call["truncated"]),
+        _trigger("zzz_quartier_stamp_insert", "BEFORE INSERT", name,
                  f"FOR EACH ROW WHEN (NEW.since IS DISTINCT FROM {stamp})"
                  f" EXECUTE FUNCTION quartier.stamp_since({key})"),
-        _trigger("stamp_update", "BEFORE UPDATE", name,
+        _trigger("zzz_quartier_stamp_update", "BEFORE UPDATE", name,
                  f"FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION quartier.stamp_since({key})"),
-        _trigger("inserted", "AFTER INSERT", name, f"REFERENCING {new} {call['inserted']}"),
-        _trigger("updated", "AFTER UPDATE", name, f"REFERENCING {old} {new} {call['updated']}"),
-        _trigger("deleted", "AFTER DELETE", name, f"REFERENCING {old} {call['deleted']}"),
+        _trigger("quartier_inserted", "AFTER INSERT", name, f"{new} {call['inserted']}"),
+        _trigger("quartier_updated", "AFTER UPDATE", name, f"{both} {call['updated']}"),
+        _trigger("quartier_deleted", "AFTER DELETE", name, f"{old} {call['deleted']}"),
     ]  # fmt: skip
 
 
@@ -81,20 +84,25 @@ def _name(layer: Layer, event: str) -> str:
 
 
 def _trigger(name: str, when: str, table: str, rest: str) -> str:
-    return f"CREATE OR REPLACE TRIGGER {ident('quartier_' + name)} {when} ON {table}\n    {rest}"
+    return f"CREATE OR REPLACE TRIGGER {ident(name)} {when} ON {table}\n    {rest}"
 
 
 def _function(layer: Layer, event: str, body: str) -> str:
     return f"""
 CREATE OR REPLACE FUNCTION {_name(layer, event)}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp AS $body$
+#variable_conflict use_variable
 DECLARE
     touched bigint;
     cells bigint := 0;
     current bigint;
-BEGIN{body}
+BEGIN
+    IF TG_TABLE_SCHEMA <> '{CITY}' OR TG_TABLE_NAME <> {literal(layer.id)} THEN
+        RAISE EXCEPTION 'this function serves {CITY}.{layer.id} alone';
+    END IF;{body}
     RETURN NULL;
-END $body$"""
+END $body$;
+REVOKE ALL ON FUNCTION {_name(layer, event)}() FROM PUBLIC"""
 
 
 def _places(layer: Layer, rows: str, condition: str = "true") -> str | None:

@@ -11,23 +11,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
+import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.exc import DBAPIError
 
 from layers import merge_sql as merge
 from layers.apply import READERS
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import ColumnType, Layer
+from layers.runs import check_published
 from layers.sql import ident, literal
-from layers.tables import CITY, layer_table, type_name
+from layers.tables import CITY, type_name
 from layers.triggers import attach_statements
 
 ROW, LINE = "#row", "#line"  # of a stage; no declared column can have such a name
 RETRIES = 5
+LOCK_TIMEOUT = "1s"  # readers of an empty layer wait no longer than this
+IN_THE_WAY = {"55P03", "2BP01"}  # lock_not_available, dependent_objects_still_exist
 RETRIED = {"40P01", "40001"}  # deadlock_detected, serialization_failure
 T = TypeVar("T")
 
@@ -104,7 +108,7 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, *, may_delete: bool) -
     ChangeRefused when a declared key stands on rows that differ.
     """
 
-    def work(connection: sa.Connection) -> Merged:
+    def work(connection: sa.Connection, *, may_build: bool) -> Merged:
         connection.execute(sa.text("SET LOCAL work_mem = '256MB'"))
         connection.execute(sa.text("SET LOCAL maintenance_work_mem = '512MB'"))
         connection.execute(
@@ -112,11 +116,21 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, *, may_delete: bool) -
         )
         duplicates = _settle_keys(connection, layer, merge.stage_name(run_id))
         _lock(connection, layer)
-        if _is_empty(connection, layer) and not connection.scalar(sa.text(merge.additions(layer))):
+        check_published(connection, layer)
+        if may_build and _is_ours_and_empty(connection, layer):
             return _build(connection, layer, run_id, duplicates)
         return _merge(connection, layer, run_id, duplicates, may_delete)
 
-    return _retrying(engine, work)
+    try:
+        return _retrying(engine, partial(work, may_build=True))
+    except (DBAPIError, psycopg.Error) as exc:
+        if _sqlstate(exc) not in IN_THE_WAY:
+            raise
+        return _retrying(engine, partial(work, may_build=False))
+
+
+def _sqlstate(exc: DBAPIError | psycopg.Error) -> str | None:
+    return exc.sqlstate if isinstance(exc, psycopg.Error) else getattr(exc.orig, "sqlstate", None)
 
 
 def _retrying(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
@@ -124,9 +138,8 @@ def _retrying(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
         try:
             with engine.begin() as connection:
                 return work(connection)
-        except OperationalError as exc:
-            state = getattr(exc.orig, "sqlstate", None)
-            if state not in RETRIED or attempt == RETRIES - 1:
+        except (DBAPIError, psycopg.Error) as exc:
+            if _sqlstate(exc) not in RETRIED or attempt == RETRIES - 1:
                 raise
             time.sleep(0.1 * 2**attempt)
     raise StoreUnavailable("the transaction could not be finished")
@@ -164,9 +177,12 @@ def _lock(connection: sa.Connection, layer: Layer) -> None:
     connection.execute(sa.text(merge.next_revision()), {"layer": layer.id})
 
 
-def _is_empty(connection: sa.Connection, layer: Layer) -> bool:
+def _is_ours_and_empty(connection: sa.Connection, layer: Layer) -> bool:
+    """Whether another table may take the layer's place: no row and nothing of others is lost."""
     found = sa.text(f"SELECT EXISTS (SELECT FROM {CITY}.{ident(layer.id)})")
-    return not connection.scalar(found)
+    if connection.scalar(found):
+        return False
+    return not connection.scalar(sa.text(merge.additions(layer)))
 
 
 def _revision(connection: sa.Connection, layer: Layer) -> int:
@@ -201,10 +217,12 @@ def _build(connection: sa.Connection, layer: Layer, run_id: int, duplicates: int
     """Load an empty layer: a new table, filled in spatial order, takes the old one's place."""
     since = connection.scalar(sa.text(merge.next_revision()), {"layer": layer.id})
     build = merge.build_name(run_id)
-    table = layer_table(layer, schema="city_stage", name=f"build_{run_id}")
-    connection.execute(CreateTable(table))
+    connection.execute(
+        sa.text(
+            f"CREATE TABLE {build} (LIKE {CITY}.{ident(layer.id)} INCLUDING ALL EXCLUDING INDEXES)"
+        )
+    )
     _continue_fids(connection, layer, build)
-    _drop_keys(connection, run_id)
     filled = sa.text(merge.insert_built(layer, merge.stage_name(run_id), build))
     inserted = connection.execute(filled, {"since": since}).rowcount
     if inserted:
@@ -236,40 +254,38 @@ def _continue_fids(connection: sa.Connection, layer: Layer, build: str) -> None:
     )
 
 
-def _drop_keys(connection: sa.Connection, run_id: int) -> None:
-    """Indexes are built once the rows are in: several times faster than row by row."""
-    name = f"build_{run_id}"
-    for constraint in (f"{name}_pkey", f"{name}_source_key_key"):
-        connection.execute(
-            sa.text(f"ALTER TABLE {merge.build_name(run_id)} DROP CONSTRAINT {ident(constraint)}")
-        )
-
-
 def _swap(connection: sa.Connection, layer: Layer, run_id: int) -> None:
+    """Index the built table and give it the layer's name, keys and triggers.
+
+    Readers wait for the drop at most LOCK_TIMEOUT; where one of them holds the old table for
+    longer, PostgreSQL raises and the rows are merged instead.
+    """
     build, table = merge.build_name(run_id), f"{CITY}.{ident(layer.id)}"
-    old, moved = f"{layer.id}", f"{CITY}.{ident(f'build_{run_id}')}"
-    ddl = [f"ALTER TABLE {build} SET SCHEMA {CITY}"]
-    ddl += [
-        f"CREATE INDEX {ident(f'build_{run_id}_geom')} ON {moved} USING gist (tile_geom)"
-    ] * layer.has_geometry
-    ddl += [
-        f"CREATE UNIQUE INDEX {ident(f'build_{run_id}_fid')} ON {moved} (fid)",
-        f"CREATE UNIQUE INDEX {ident(f'build_{run_id}_key')} ON {moved} (source_key)",
-        f"ANALYZE {moved}",
-        f"SET LOCAL lock_timeout = '30s'; DROP TABLE {table}",
-        f"ALTER TABLE {moved} RENAME TO {ident(old)}",
-        f"ALTER TABLE {table} ADD CONSTRAINT {ident(f'{old}_pkey')}"
-        f" PRIMARY KEY USING INDEX {ident(f'build_{run_id}_fid')}",
-        f"ALTER TABLE {table} ADD CONSTRAINT {ident(f'{old}_source_key_key')}"
-        f" UNIQUE USING INDEX {ident(f'build_{run_id}_key')}",
-        f"GRANT SELECT ON {table} TO {READERS}",
-        *[
-            f"ALTER INDEX {CITY}.{ident(f'build_{run_id}_geom')}"
-            f" RENAME TO {ident(f'{old}_tile_geom_idx')}"
-        ]
-        * layer.has_geometry,
-        *attach_statements(layer, layer.id),
+    name, temporary = layer.id, f"build_{run_id}"
+    moved = f"{CITY}.{ident(temporary)}"
+    ddl = [
+        f"ALTER TABLE {build} SET SCHEMA {CITY}",
+        f"CREATE UNIQUE INDEX {ident(f'{temporary}_fid')} ON {moved} (fid)",
+        f"CREATE UNIQUE INDEX {ident(f'{temporary}_key')} ON {moved} (source_key)",
     ]
+    if layer.has_geometry:
+        index = ident(f"{temporary}_geom")
+        ddl.append(f"CREATE INDEX {index} ON {moved} USING gist (tile_geom)")
+    ddl += [
+        f"ANALYZE {moved}",
+        f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; DROP TABLE {table}",
+        f"ALTER TABLE {moved} RENAME TO {ident(name)}",
+        f"ALTER SEQUENCE {CITY}.{ident(f'{temporary}_fid_seq')}"
+        f" RENAME TO {ident(f'{name}_fid_seq')}",
+        f"ALTER TABLE {table} ADD CONSTRAINT {ident(f'{name}_pkey')}"
+        f" PRIMARY KEY USING INDEX {ident(f'{temporary}_fid')}",
+        f"ALTER TABLE {table} ADD CONSTRAINT {ident(f'{name}_source_key_key')}"
+        f" UNIQUE USING INDEX {ident(f'{temporary}_key')}",
+        f"GRANT SELECT ON {table} TO {READERS}",
+    ]
+    if layer.has_geometry:
+        index = f"{CITY}.{ident(f'{temporary}_geom')}"
+        ddl.append(f"ALTER INDEX {index} RENAME TO {ident(f'{name}_tile_geom_idx')}")
     schema = postgis_schema(connection)
-    for statement in ddl:
+    for statement in [*ddl, *attach_statements(layer, name)]:
         run_ddl(connection, statement.replace("@postgis@", schema))

@@ -19,11 +19,14 @@ CREATE TABLE quartier.layer_state (
     base_revision bigint NOT NULL DEFAULT 0,
     log_epoch     bigint NOT NULL DEFAULT 0,
     log_size      bigint NOT NULL DEFAULT 0,
+    salt          uuid NOT NULL DEFAULT gen_random_uuid(),
     last_xid      xid8,
     changed_at    timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON COLUMN quartier.layer_state.base_revision IS
     'Every tile is at least this new; what the change log no longer tells apart is folded into it.';
+COMMENT ON COLUMN quartier.layer_state.salt IS
+    'Tells this layer from one of the same name and revision in another database.';
 COMMENT ON COLUMN quartier.layer_state.log_epoch IS
     'Raised when cells of the change log were merged, so that readers read it anew.';
 
@@ -93,14 +96,18 @@ COMMENT ON COLUMN quartier.quarantine.column_name IS
 
 -- What the web may know.
 CREATE VIEW quartier.public_layers AS
-    SELECT l.id, l.declaration - 'source' AS declaration, l.config_hash,
-           s.revision, s.base_revision, s.log_epoch, s.changed_at
+    SELECT l.id, l.declaration - 'source' AS declaration,
+           md5(l.config_hash || s.salt::text) AS config_hash, s.revision, s.base_revision, s.log_epoch, s.changed_at
     FROM quartier.layers l JOIN quartier.layer_state s ON s.layer_id = l.id
     WHERE NOT l.withdrawn;
 CREATE VIEW quartier.public_state AS
-    SELECT layer_id, revision, base_revision, log_epoch FROM quartier.layer_state;
+    SELECT s.layer_id, s.revision, s.base_revision, s.log_epoch
+    FROM quartier.layer_state s JOIN quartier.layers l ON l.id = s.layer_id
+    WHERE NOT l.withdrawn;
 CREATE VIEW quartier.public_changes AS
-    SELECT layer_id, z, cell, revision FROM quartier.changes;
+    SELECT c.layer_id, c.z, c.cell, c.revision
+    FROM quartier.changes c JOIN quartier.layers l ON l.id = c.layer_id
+    WHERE NOT l.withdrawn;
 CREATE VIEW quartier.public_maps AS
     SELECT id, declaration FROM quartier.maps WHERE NOT withdrawn;
 
@@ -345,11 +352,24 @@ END $$;
 COMMENT ON FUNCTION quartier.log_cells IS
     'Counts what a statement logged and keeps the log under its bound.';
 
+CREATE FUNCTION quartier.lock(layer text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format('LOCK TABLE city.%I IN SHARE ROW EXCLUSIVE MODE', layer);
+    PERFORM FROM quartier.layer_state WHERE layer_id = layer FOR UPDATE;
+END $$;
+COMMENT ON FUNCTION quartier.lock IS
+    'Call it first in a transaction that reads rows FOR UPDATE, or that truncates after other
+changes, before it changes a layer: two such transactions then wait for each other. A transaction
+of plain statements needs no call.';
+
 -- Rights ----------------------------------------------------------------------------------------
 
 GRANT USAGE ON SCHEMA quartier, city, city_overview TO quartier_web, quartier_officer;
 GRANT SELECT ON quartier.public_layers, quartier.public_state, quartier.public_changes,
     quartier.public_maps TO quartier_web, quartier_officer;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA quartier FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES IN SCHEMA quartier REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION quartier.morton, quartier.cell, quartier.cells_of, quartier.to_tile_geom
     TO PUBLIC;

@@ -14,11 +14,13 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from api import pages, problems, styles_routes
 from api.assets import Assets
+from api.head import HeadAsGet
 from api.routers import collections, health, tilejson
 from api.settings import ApiSettings
 from api.tile_path import App, TilePath
 from layers.catalog import Catalog
 from layers.feed import Feed
+from layers.read import Counts
 from layers.store import Store
 from tiles.cache import MemoryCache
 from tiles.render import Renderer
@@ -33,6 +35,7 @@ class State(TypedDict):
     catalog: Callable[[], Catalog]
     is_current: Callable[[], bool]
     store: Store
+    counts: Counts
     public_url: str | None
 
 
@@ -74,6 +77,7 @@ def create_app(parts: Parts) -> App:
             catalog=lambda: parts.feed.catalog,
             is_current=lambda: parts.feed.is_current,
             store=parts.queries,
+            counts=Counts(),
             public_url=parts.public_url,
         )
         await parts.feed.stop()
@@ -91,6 +95,7 @@ def create_app(parts: Parts) -> App:
         CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"],
         expose_headers=EXPOSED, max_age=86_400,
     )  # fmt: skip
+    app.add_middleware(HeadAsGet)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
     return TilePath(app, parts.renderer, parts.feed, parts.hot_bytes)

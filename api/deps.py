@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 
 from layers.catalog import Catalog, PublishedLayer
 from layers.errors import QueryRefused
+from layers.read import Counts
 from layers.store import Store
 
 TRACKING = ("utm_", "fbclid", "gclid", "mtm_", "pk_", "_ga")  # what sites hang on links
@@ -28,6 +29,11 @@ async def get_store(request: Request) -> Store:
     return store
 
 
+async def get_counts(request: Request) -> Counts:
+    counts: Counts = request.state.counts
+    return counts
+
+
 def base_url_of(request: Request) -> str:
     """Where people reach this server, without a slash at the end."""
     public: str | None = request.state.public_url
@@ -40,6 +46,7 @@ async def get_base_url(request: Request) -> str:
 
 CatalogDep = Annotated[Catalog, Depends(get_catalog)]
 StoreDep = Annotated[Store, Depends(get_store)]
+CountsDep = Annotated[Counts, Depends(get_counts)]
 BaseUrlDep = Annotated[str, Depends(get_base_url)]
 
 
@@ -63,7 +70,10 @@ async def refuse_unknown_parameters(request: Request) -> None:
     """A parameter that would be ignored is an error, tracking parameters excepted."""
     route = request.scope["route"]
     known = _parameters(route)
+    given = [name for name, _ in request.query_params.multi_items()]
     for name, value in request.query_params.items():
+        if name in known and given.count(name) > 1:
+            raise QueryRefused(name, value, "is given more than once; give it once")
         if name not in known and not name.startswith(TRACKING):
             raise QueryRefused(name, value, f"is not a parameter here; {_advice(name, known)}")
 

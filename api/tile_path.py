@@ -42,6 +42,7 @@ COMMON: Headers = [
     (b"vary", b"Accept-Encoding"),
     (b"x-content-type-options", b"nosniff"),
 ]
+NOT_AT_ALL = (b"q=0", b"q=0.", b"q=0.0", b"q=0.00", b"q=0.000")
 PREFLIGHT: Headers = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
@@ -183,13 +184,14 @@ def _read_headers(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bool, bytes |
 
 
 def _takes_gzip(value: bytes) -> bool:
-    if b"gzip" not in value and b"*" not in value:
-        return False
+    """RFC 9110's Accept-Encoding: what is said of gzip goes before what is said of `*`."""
+    if value == b"gzip" or value.startswith(b"gzip, "):
+        return True
+    told = {}
     for part in value.lower().split(b","):
-        coding, _, quality = part.strip().partition(b";")
-        if coding.strip() in (b"gzip", b"*"):
-            return quality.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000")
-    return False
+        coding, _, quality = part.partition(b";")
+        told[coding.strip()] = quality.replace(b" ", b"") not in NOT_AT_ALL
+    return told.get(b"gzip", told.get(b"*", False))
 
 
 def _matches(asked: bytes, etag: bytes) -> bool:

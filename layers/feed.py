@@ -30,7 +30,7 @@ FACTS_PAUSE_S = 2.0  # counts and extents of a busy layer are taken at most this
 
 STATE = """
     SELECT id, declaration::text AS declaration, config_hash, revision, base_revision, log_epoch,
-           changed_at
+           changed_at, salt
     FROM quartier.public_layers ORDER BY id"""
 MAPS = "SELECT id, declaration::text AS declaration FROM quartier.public_maps ORDER BY id"
 CHANGES = """
@@ -105,33 +105,56 @@ class Feed:
             await self._read()
 
     async def _read(self) -> None:
-        async with self._store.connection() as connection:
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                layers = await connection.fetch(STATE)
-                maps = await connection.fetch(MAPS)
-                changed = [row for row in layers if self._differs(row)]
-                for row in changed:
-                    await self._read_changes(connection, row)
-            self._publish(layers, maps, bool(changed))
+        """Read in one snapshot; nothing is taken over before all of it is known, and then all at
+        once, so that a read that is cut off leaves no trace.
+        """
+        async with (
+            self._store.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            layers = await connection.fetch(STATE)
+            maps = await connection.fetch(MAPS)
+            news = [
+                (row, await self._changes(connection, row)) for row in layers if self._differs(row)
+            ]
+        for row, changes in news:
+            self._take_over(row, changes)
+        self._publish(layers, maps, bool(news))
 
     def _differs(self, row: Any) -> bool:
         known = self._state.get(row["id"])
         return known is None or tuple(known) != tuple(row)
 
-    async def _read_changes(self, connection: Any, row: Any) -> None:
-        known = self._logs.get(row["id"])
-        if known is None or known.epoch != row["log_epoch"]:
-            known = ChangeLog(epoch=row["log_epoch"])
-        since = max(known.revision, row["base_revision"])
-        if row["revision"] > since:
-            known.touch(await connection.fetch(CHANGES, row["id"], since))
-        known.advance(row["revision"], row["base_revision"])
-        self._logs[row["id"]] = known
+    def _continues(self, row: Any) -> bool:
+        """Whether what is known of the log goes on: same database, same epoch, no way back."""
+        known, state = self._logs.get(row["id"]), self._state.get(row["id"])
+        return (
+            known is not None
+            and state is not None
+            and known.epoch == row["log_epoch"]
+            and known.revision <= row["revision"]
+            and state["salt"] == row["salt"]
+        )
+
+    async def _changes(self, connection: Any, row: Any) -> Any:
+        since = row["base_revision"]
+        if self._continues(row):
+            since = max(since, self._logs[row["id"]].revision)
+        if row["revision"] <= since:
+            return []
+        return await connection.fetch(CHANGES, row["id"], since)
+
+    def _take_over(self, row: Any, changes: Any) -> None:
+        if not self._continues(row):
+            self._logs[row["id"]] = ChangeLog(epoch=row["log_epoch"])
+        log_ = self._logs[row["id"]]
+        log_.touch(changes)
+        log_.advance(row["revision"], row["base_revision"])
         self._state[row["id"]] = row
 
     def _publish(self, layers: Any, maps: Any, changed: bool) -> None:
-        published = {row["id"]: self._published(row) for row in layers}
-        shown = {row["id"]: Map.model_validate_json(row["declaration"]) for row in maps}
+        published = {row["id"]: each for row in layers if (each := self._readable(row)) is not None}
+        shown = {row["id"]: map_ for row in maps if (map_ := _readable_map(row)) is not None}
         before = self._catalog
         if (
             changed
@@ -141,6 +164,14 @@ class Feed:
             self._catalog = Catalog(layers=published, maps=shown)
             self.generation += 1
             self._facts_wanted.set()
+
+    def _readable(self, row: Any) -> PublishedLayer | None:
+        """A declaration that this version cannot read hides its own layer and no other."""
+        try:
+            return self._published(row)
+        except ValueError as exc:
+            log.error("a layer's declaration cannot be read", layer=row["id"], reason=str(exc))
+            return None
 
     def _published(self, row: Any) -> PublishedLayer:
         text = row["declaration"]
@@ -164,6 +195,8 @@ class Feed:
                     await self._listen()
             except LayersError as exc:
                 log.warning("the change feed is away", reason=str(exc))
+            except Exception:
+                log.exception("the change feed failed and begins anew")
             if self._current_until is None:
                 self._current_until = time.monotonic()
             await asyncio.sleep(RECONNECT_S)
@@ -201,22 +234,36 @@ class Feed:
         while True:
             await self._facts_wanted.wait()
             self._facts_wanted.clear()
-            with contextlib.suppress(LayersError):
-                await self._take_facts()
+            await self._take_facts()
             await asyncio.sleep(FACTS_PAUSE_S)
 
     async def _take_facts(self) -> None:
         for published in list(self.catalog.layers.values()):
-            if self._facts.get(published.id, (-1,))[0] == published.revision:
-                continue
-            row = await self._store.fetchrow(_facts_query(published.layer))
-            extent = Bounds(*row[1:]) if row[1] is not None else None
-            self._facts[published.id] = (published.revision, extent, row[0])
+            if self._facts.get(published.id, (-1,))[0] != published.revision:
+                await self._take_facts_of(published)
+        known = self.catalog
         self._catalog = Catalog(
-            layers={row["id"]: self._published(row) for row in self._state.values()
-                    if row["id"] in self.catalog.layers},
-            maps=self.catalog.maps,
-        )  # fmt: skip
+            layers={layer_id: self._published(self._state[layer_id]) for layer_id in known.layers},
+            maps=known.maps,
+        )
+
+    async def _take_facts_of(self, published: PublishedLayer) -> None:
+        """A layer that cannot be counted keeps the figures it had; the others go on."""
+        try:
+            row = await self._store.fetchrow(_facts_query(published.layer))
+        except Exception as exc:
+            log.warning("a layer could not be counted", layer=published.id, reason=str(exc))
+            return
+        extent = Bounds(*row[1:]) if row[1] is not None else None
+        self._facts[published.id] = (published.revision, extent, row[0])
+
+
+def _readable_map(row: Any) -> Map | None:
+    try:
+        return Map.model_validate_json(row["declaration"])
+    except ValueError as exc:
+        log.error("a map's declaration cannot be read", map=row["id"], reason=str(exc))
+        return None
 
 
 def _facts_query(layer: Layer) -> str:

@@ -11,12 +11,14 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from layers.catalog import Bounds
 from layers.errors import QueryRefused
 from layers.model import Layer
+from layers.sql import ident
 from layers.store import Store
 from layers.tables import layer_table
 
 MAX_LIMIT = 10_000
 GEOJSON_DIGITS = 9  # 0.1 mm; what was stored, without the noise of its last bits
 MERCATOR_SAFE_LATITUDE = 85.0  # beyond it the index on tile_geom does not hold every row
+PROPERTIES = "#properties"  # an alias that no declared column can have
 DIALECT: sa.Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -102,8 +104,9 @@ def _feature_columns(layer: Layer, table: sa.Table) -> list[sa.ColumnElement[Any
         as_text = sa.func.ST_AsGeoJSON(table.c.geom, sa.literal_column(str(GEOJSON_DIGITS)))
         geometry = sa.func.coalesce(as_text, "null")
     named = sa.select(*(table.c[column.name] for column in layer.columns)).correlate(table)
-    row = named.subquery("p")
-    properties = sa.select(sa.func.row_to_json(sa.literal_column("p"))).select_from(row)
+    row = named.subquery(PROPERTIES)
+    whole: sa.ColumnClause[Any] = sa.literal_column(ident(PROPERTIES))
+    properties = sa.select(sa.func.row_to_json(whole)).select_from(row)
     feature = sa.func.concat(
         '{"type":"Feature","id":', table.c.fid, ',"geometry":', geometry, ',"properties":',
         properties.scalar_subquery(), "}",
@@ -123,7 +126,11 @@ def _in_bbox(query: FeatureQuery, table: sa.Table) -> list[sa.ColumnElement[bool
 
 
 def _intersects(box: Bounds, table: sa.Table) -> sa.ColumnElement[bool]:
-    envelope = sa.func.ST_MakeEnvelope(*map(_number, box), sa.literal_column("4326"))
+    srid: sa.ColumnClause[Any] = sa.literal_column("4326")
+    envelope = sa.func.ST_MakeEnvelope(*map(_number, box), srid)
+    if box.west == box.east or box.south == box.north:  # no area, so no polygon
+        corners = (sa.func.ST_Point(*map(_number, pair), srid) for pair in (box[:2], box[2:]))
+        envelope = sa.func.ST_Envelope(sa.func.ST_MakeLine(*corners))
     exact: sa.ColumnElement[bool] = sa.func.ST_Intersects(table.c.geom, envelope)
     if max(-box.south, box.north) > MERCATOR_SAFE_LATITUDE:
         return exact
@@ -142,7 +149,27 @@ def _compiled(statement: sa.Select[Any]) -> Statement:
     return Statement(str(compiled), tuple(values[name] for name in compiled.positiontup or ()))
 
 
-async def read_page(store: Store, query: FeatureQuery) -> FeaturePage:
+class Counts:
+    """How many features matched, while the layer stays at the revision they were counted at.
+
+    Counting takes a hundred times as long as a page, and every page of a walk has the same count.
+    """
+
+    def __init__(self, most: int = 1000) -> None:
+        self._most = most
+        self._known: dict[tuple[str, Bounds | None], tuple[int, int]] = {}
+
+    def get(self, query: FeatureQuery, revision: int) -> int | None:
+        known = self._known.get((query.layer.id, query.bbox))
+        return known[1] if known and known[0] == revision else None
+
+    def put(self, query: FeatureQuery, revision: int, matched: int) -> None:
+        if len(self._known) >= self._most:
+            self._known.clear()
+        self._known[query.layer.id, query.bbox] = (revision, matched)
+
+
+async def read_page(store: Store, query: FeatureQuery, counts: Counts) -> FeaturePage:
     """A page, its count and the revision, all of one snapshot."""
     page, count = page_statement(query), count_statement(query)
     state = "SELECT revision FROM quartier.public_state WHERE layer_id = $1"
@@ -151,8 +178,10 @@ async def read_page(store: Store, query: FeatureQuery) -> FeaturePage:
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         rows = await connection.fetch(page.sql, *page.args)
-        matched = await connection.fetchval(count.sql, *count.args)
         revision = await connection.fetchval(state, query.layer.id)
+        if (matched := counts.get(query, revision)) is None:
+            matched = await connection.fetchval(count.sql, *count.args)
+            counts.put(query, revision, matched)
     shown = rows[: query.limit]
     return FeaturePage(
         features=tuple(row["feature"] for row in shown),

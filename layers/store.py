@@ -100,5 +100,11 @@ async def store_errors() -> AsyncIterator[None]:
         asyncpg.TooManyConnectionsError,
         asyncpg.AdminShutdownError,
         asyncpg.CrashShutdownError,
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+        asyncpg.InsufficientResourcesError,
+        asyncpg.InsufficientPrivilegeError,
+        asyncpg.UndefinedTableError,  # withdrawn or replaced while we asked
+        asyncpg.UndefinedColumnError,
     ) as exc:
         raise StoreUnavailable(f"PostGIS cannot be reached: {type(exc).__name__}") from exc

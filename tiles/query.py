@@ -50,7 +50,7 @@ def _tile_sql(layer: Layer, order: list[str]) -> str:
     return f"""
         SELECT (SELECT revision FROM quartier.public_state WHERE layer_id = {literal(layer.id)})
                    AS revision,
-               ST_AsMVT(m, {literal(layer.id)}, {EXTENT}, 'geom', 'fid') AS tile,
+               ST_AsMVT("#m", {literal(layer.id)}, {EXTENT}, 'geom', 'fid') AS tile,
                count(*) > {MAX_FEATURES} AS truncated
         FROM (
             SELECT fid,
@@ -63,7 +63,7 @@ def _tile_sql(layer: Layer, order: list[str]) -> str:
                 ORDER BY {", ".join(order)}
                 LIMIT {MAX_FEATURES + 1}
             ) r
-        ) m"""
+        ) AS "#m" -- an alias that no declared column can have"""
 
 
 def _value(column: Column) -> str:

@@ -116,6 +116,8 @@ class Renderer:
         row = await self._run(tile_query(layer, at))
         if row["truncated"]:
             row = await self._run(sample_query(layer, at))
+            if not row["truncated"]:  # it shrank meanwhile
+                row = await self._run(tile_query(layer, at))
         revision, tile = row["revision"], row["tile"]
         assert isinstance(revision, int)
         assert isinstance(tile, bytes | None)

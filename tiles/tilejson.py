@@ -25,7 +25,7 @@ def tilejson(layers: Sequence[PublishedLayer], base_url: str, *languages: str) -
     """
     ids = ",".join(layer.id for layer in layers)
     declared = [published.layer for published in layers]
-    bounds = Bounds.around(published.extent for published in layers) or WORLD
+    bounds = _on_the_grid(Bounds.around(published.extent for published in layers) or WORLD)
     return {
         "tilejson": "3.0.0",
         "name": ", ".join(in_language(layer.title, *languages) for layer in declared),
@@ -55,6 +55,12 @@ def tilejson(layers: Sequence[PublishedLayer], base_url: str, *languages: str) -
 
 def _field(column: Column) -> str:
     return FIELD_TYPES.get(column.type, "String")
+
+
+def _on_the_grid(bounds: Bounds) -> Bounds:
+    """The part that tiles can show: they end at ±85.05°."""
+    west, south, east, north = bounds
+    return Bounds(west, max(south, WORLD.south), east, min(north, WORLD.north))
 
 
 def _centre(bounds: Bounds, zoom: int) -> list[float]:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from api.deps import (
     BaseUrlDep,
     CatalogDep,
+    CountsDep,
     LayerDep,
     StoreDep,
     refuse_unknown_parameters,
@@ -115,9 +116,10 @@ async def list_items(
     request: Request,
     query: Annotated[FeatureQuery, Depends(feature_query)],
     store: StoreDep,
+    counts: CountsDep,
     base_url: BaseUrlDep,
 ) -> Response:
-    page = await read_page(store, query)
+    page = await read_page(store, query, counts)
     return Response(_collection(request, base_url, query, page), media_type=GEOJSON)
 
 

@@ -97,7 +97,7 @@ COMMENT ON COLUMN quartier.quarantine.column_name IS
 -- What the web may know.
 CREATE VIEW quartier.public_layers AS
     SELECT l.id, l.declaration - 'source' AS declaration,
-           md5(l.config_hash || s.salt::text) AS config_hash, s.revision, s.base_revision, s.log_epoch, s.changed_at
+           md5(l.config_hash || s.salt::text) AS config_hash, s.salt, s.revision, s.base_revision, s.log_epoch, s.changed_at
     FROM quartier.layers l JOIN quartier.layer_state s ON s.layer_id = l.id
     WHERE NOT l.withdrawn;
 CREATE VIEW quartier.public_state AS

@@ -9,9 +9,10 @@ import json
 import pytest
 
 from tests.api.conftest import Service, serving
-from tests.api.test_tiles import HOME, url
+from tests.api.test_tiles import HOME, decoded, url
 from tests.conftest import Database
-from tests.examples import PARKS, TREES
+from tests.db.test_hostile_sql import NAMES
+from tests.examples import PARKS, TREES, layer
 
 pytestmark = [pytest.mark.db, pytest.mark.anyio]
 
@@ -111,6 +112,17 @@ async def test_a_layer_whose_rights_are_gone_is_503_until_that_is_known(
         database.run("REVOKE SELECT ON city.trees FROM quartier_web")
         for path in (url(HOME), "/collections/trees/items"):
             assert (await service.get(path)).status_code == 503
+
+
+async def test_a_layer_whose_columns_have_any_name_is_served(database: Database) -> None:
+    odd = layer(id="odd", geometry="point", columns=[{"name": name} for name in NAMES], tile=NAMES)
+    database.declare(odd)
+    database.run("INSERT INTO city.odd (current, geom) VALUES ('a', ST_Point(4.85, 45.2, 4326))")
+    async with serving(database) as service:
+        tile = decoded((await service.get(url(HOME, "odd"))).content)
+        assert tile["odd"]["features"][0]["properties"] == {"current": "a"}
+        [feature] = (await service.get("/collections/odd/items")).json()["features"]
+        assert feature["properties"] == dict.fromkeys(NAMES) | {"current": "a"}
 
 
 async def test_head_is_answered_wherever_get_is(database: Database) -> None:

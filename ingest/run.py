@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.errors import IngestError, SourceRefused
 from ingest.read import read
+from ingest.repeats import Repeats
 from ingest.report import Counts, Report
 from ingest.rows import Batch, Refusal
 from layers.engine import owner_engine, store_errors
@@ -159,6 +160,7 @@ class _Run:
         self._progress = progress
         self._started = started
         self._tally = _Tally()
+        self._repeats = Repeats()
         self._facts: tuple[dict[str, Any], ...] = ()
 
     def go(self, sources: Sequence[dict[str, Any]]) -> Report:
@@ -176,7 +178,11 @@ class _Run:
             raise SourceRefused(self._job.files[0].name, "holds no rows; the layer stays as it was")
         self._progress("publishing", 1, 1, self._tally.read)
         merged = publish(
-            self._engine, self._job.layer, self._record.id, may_delete=self._is_complete()
+            self._engine,
+            self._job.layer,
+            self._record.id,
+            may_delete=self._is_complete(),
+            maybe_equal=self._repeats.rows(),
         )
         return self._end("published" if merged.changed else "unchanged", checksum, config, merged)
 
@@ -196,6 +202,9 @@ class _Run:
             sent: Future[None] | None = None
             for batch in reading:
                 self._tally.add(batch, self._job.layer.has_geometry)
+                if not self._job.layer.key:
+                    rows = batch.rows
+                    self._repeats.add(rows.column("source_key"), rows.column("row"))
                 self._record.quarantine([_withheld(refusal) for refusal in batch.refusals])
                 if sent is not None:
                     sent.result()

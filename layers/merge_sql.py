@@ -36,16 +36,20 @@ def names_of(layer: Layer) -> list[str]:
     return [*names, "geom"] if layer.has_geometry else names
 
 
-def number_equal_rows(stage: str) -> str:
-    """Rows of the same content are different features: the second gets `-2`, and so on."""
+def number_equal_rows(stage: str, *, among_rows: bool) -> str:
+    """Rows of the same content are different features: the second gets `-2`, and so on.
+
+    `among_rows`: only rows whose numbers are in `:rows` can be equal.
+    """
+    repeated = f"source_key IN (SELECT source_key FROM {stage} GROUP BY 1 HAVING count(*) > 1)"
+    listed = '"#row" IN (SELECT unnest(CAST(:rows AS bigint[])))'  # hashed
+    candidates = listed if among_rows else repeated
     return f"""
         UPDATE {stage} s SET source_key = s.source_key || '-' || n.ordinal
         FROM (
             SELECT ctid AS place,
                    row_number() OVER (PARTITION BY source_key ORDER BY "#row") AS ordinal
-            FROM {stage}
-            WHERE source_key IN (
-                SELECT source_key FROM {stage} GROUP BY source_key HAVING count(*) > 1)
+            FROM {stage} WHERE {candidates}
         ) n
         WHERE s.ctid = n.place AND n.ordinal > 1"""
 

@@ -57,11 +57,19 @@ def _geometry(kind: str, srid: int, *constraints: Any, name: str = "geom") -> sa
     return sa.Column(name, Geometry(kind, srid=srid, spatial_index=False), *constraints)
 
 
+_TILE_GEOM = "quartier.to_tile_geom(geom)"
+# The same for nearly every point, without a call of a function in plpgsql for each row.
+_TILE_GEOM_OF_POINT = (
+    "CASE WHEN ST_X(geom) BETWEEN -180 AND 180 AND ST_Y(geom) BETWEEN -85.06 AND 85.06"
+    f" THEN ST_Transform(geom, 3857) ELSE {_TILE_GEOM} END"
+)
+
+
 def _place_columns(layer: Layer) -> list[sa.Column[Any]]:
     if not layer.has_geometry:
         return []
     point = layer.geometry is GeometryType.POINT
-    derived = sa.Computed("quartier.to_tile_geom(geom)", persisted=True)
+    derived = sa.Computed(_TILE_GEOM_OF_POINT if point else _TILE_GEOM, persisted=True)
     columns = [
         _geometry("POINT" if point else "GEOMETRY", 4326),
         _geometry("GEOMETRY", 3857, derived, name="tile_geom"),
@@ -75,17 +83,19 @@ def _place_columns(layer: Layer) -> list[sa.Column[Any]]:
 def _place_checks(layer: Layer) -> list[sa.CheckConstraint]:
     if not layer.has_geometry:
         return []
+    point = layer.geometry is GeometryType.POINT
+    west, east = ("ST_X(geom)",) * 2 if point else ("ST_XMin(geom)", "ST_XMax(geom)")
+    south, north = ("ST_Y(geom)",) * 2 if point else ("ST_YMin(geom)", "ST_YMax(geom)")
     checks = [
         sa.CheckConstraint(
-            "ST_XMin(geom) >= -180 AND ST_XMax(geom) <= 180",
-            name="longitude lies within -180 and 180",
+            f"{west} >= -180 AND {east} <= 180", name="longitude lies within -180 and 180"
         ),
         sa.CheckConstraint(
-            "ST_YMin(geom) >= -90 AND ST_YMax(geom) <= 90", name="latitude lies within -90 and 90"
+            f"{south} >= -90 AND {north} <= 90", name="latitude lies within -90 and 90"
         ),
         sa.CheckConstraint("NOT ST_IsEmpty(geom)", name="geom is a place or null, never empty"),
     ]
-    if layer.geometry is not GeometryType.POINT:
+    if not point:
         finite = "ST_Length(geom) + ST_Perimeter(geom) < 'Infinity'"  # NaN is greater than all
         checks.append(sa.CheckConstraint(finite, name="every coordinate of geom is a number"))
     if layer.geometry in GEOMETRY_CHECKS:
@@ -107,7 +117,7 @@ def layer_table(layer: Layer, schema: str = CITY, name: str | None = None) -> sa
         ),
         sa.Column(
             "source_key",
-            sa.Text,
+            sa.Text(collation="C"),  # an index of bytes, four times as quick to build
             nullable=False,
             unique=True,
             server_default=sa.text("'sql:' || gen_random_uuid()"),

@@ -80,7 +80,7 @@ class Stage:
 
 
 def _stage_ddl(layer: Layer, run_id: int) -> str:
-    columns = [f"{ident(ROW)} bigint", f"{ident(LINE)} bigint", "source_key text"]
+    columns = [f"{ident(ROW)} bigint", f"{ident(LINE)} bigint", 'source_key text COLLATE "C"']
     for column in layer.columns:
         kind = "text" if column.type is ColumnType.JSON else type_name(column.type)
         columns.append(f"{ident(column.name)} {kind}")
@@ -101,10 +101,18 @@ def drop_stage(connection: sa.Connection, run_id: int) -> None:
     connection.execute(sa.text(f"DROP TABLE IF EXISTS {merge.stage_name(run_id)}"))
 
 
-def publish(engine: sa.Engine, layer: Layer, run_id: int, *, may_delete: bool) -> Merged:
+def publish(
+    engine: sa.Engine,
+    layer: Layer,
+    run_id: int,
+    *,
+    may_delete: bool,
+    maybe_equal: list[int] | None = None,
+) -> Merged:
     """Merge the stage of a run into the layer; all of it or, on any error, nothing.
 
-    `may_delete` says that the source was read whole, so that what it lacks is gone. Raises
+    `may_delete` says that the source was read whole, so that what it lacks is gone.
+    `maybe_equal` are the numbers of the rows that alone can be equal to another. Raises
     ChangeRefused when a declared key stands on rows that differ.
     """
 
@@ -114,7 +122,7 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, *, may_delete: bool) -
         connection.execute(
             sa.text("SELECT set_config('quartier.run', :run, true)"), {"run": str(run_id)}
         )
-        duplicates = _settle_keys(connection, layer, merge.stage_name(run_id))
+        duplicates = _settle_keys(connection, layer, merge.stage_name(run_id), maybe_equal)
         _lock(connection, layer)
         check_published(connection, layer)
         if may_build and _is_ours_and_empty(connection, layer):
@@ -145,11 +153,16 @@ def _retrying(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
     raise StoreUnavailable("the transaction could not be finished")
 
 
-def _settle_keys(connection: sa.Connection, layer: Layer, stage_table: str) -> int:
+def _settle_keys(
+    connection: sa.Connection, layer: Layer, stage_table: str, maybe_equal: list[int] | None
+) -> int:
     """Make every `source_key` of the stage unique; returns how many repeated rows were left out."""
     connection.execute(sa.text(f"ANALYZE {stage_table}"))
     if not layer.key:
-        connection.execute(sa.text(merge.number_equal_rows(stage_table)))
+        if maybe_equal != []:
+            among = maybe_equal is not None
+            numbered = merge.number_equal_rows(stage_table, among_rows=among)
+            connection.execute(sa.text(numbered), {"rows": maybe_equal} if among else {})
         return 0
     conflicts = connection.execute(sa.text(merge.conflicting_keys(stage_table))).all()
     if not conflicts:

@@ -1,0 +1,34 @@
+"""Rows of equal content are found while they stream by."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.repeats import Repeats
+
+
+def key(content: int) -> str:
+    return hashlib.md5(str(content).encode()).hexdigest()
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=20), max_size=6))
+def test_every_row_that_has_an_equal_is_found_and_no_other(batches: list[list[int]]) -> None:
+    repeats, seen, number = Repeats(), [], 1
+    for contents in batches:
+        rows = list(range(number, number + len(contents)))
+        repeats.add(pa.array([key(c) for c in contents], pa.string()), pa.array(rows, pa.int64()))
+        seen += list(zip(rows, contents, strict=True))
+        number += len(contents)
+    every = [content for _, content in seen]
+    assert sorted(repeats.rows() or []) == [row for row, c in seen if every.count(c) > 1]
+
+
+def test_a_slice_of_a_batch_is_read_where_it_begins() -> None:
+    repeats = Repeats()
+    keys = pa.array([key(1), key(2), key(3), key(2)])
+    repeats.add(keys.slice(1), pa.array([10, 11, 12], pa.int64()))
+    assert sorted(repeats.rows() or []) == [10, 12]

@@ -38,12 +38,24 @@ INSTANT = pa.timestamp("us", "UTC")
 def read_times(values: pa.Array, column: Column, zone: str) -> Cells:
     """Clean text as the dates, datetimes or times of day that `column` declares."""
     if column.format is not None:
-        return _formatted(values, column, column.format, zone)
-    if column.type is ColumnType.DATE:
-        return _dates(values)
-    if column.type is ColumnType.TIME:
-        return _clocks(values)
-    return _instants(values, ZoneInfo(zone))
+        cells = _formatted(values, column, column.format, zone)
+    elif column.type is ColumnType.DATE:
+        cells = _dates(values)
+    elif column.type is ColumnType.TIME:
+        cells = _clocks(values)
+    else:
+        cells = _instants(values, ZoneInfo(zone))
+    return cells if column.type is ColumnType.TIME else _within_years(cells)
+
+
+def _within_years(cells: Cells) -> Cells:
+    """RFC 3339 writes the years 1 to 9999 and no others."""
+    years = pc.year(cells.values)
+    outside = pc.fill_null(pc.or_(pc.less(years, 1), pc.greater(years, 9999)), False)
+    if not pc.any(outside).as_py():
+        return cells
+    values = pc.if_else(outside, pa.scalar(None, cells.values.type), cells.values)
+    return Cells(values, cells.bad | np.asarray(outside), cells.notes)
 
 
 def ambiguous(values: pa.Array) -> int:

@@ -35,6 +35,7 @@ Headers = list[tuple[bytes, bytes]]
 PREFIX, SUFFIX = "/tiles/", ".mvt"
 MVT = b"application/vnd.mapbox-vector-tile"
 HOT_PATHS = 20_000  # paths whose answer is remembered whole, at most
+PATIENCE_S = 0.02  # before a tile is watched for a client that leaves
 NO_BODY: Message = {"type": "http.response.body", "body": b""}
 COMMON: Headers = [
     (b"access-control-allow-origin", b"*"),
@@ -244,12 +245,16 @@ def _answer_of(entry: Entry, cache_control: bytes, *, gzip: bool) -> Answer:
 
 
 async def _unless_gone(work: Awaitable[Entry], receive: Receive) -> Entry | None:
-    """The entry, or None when the client leaves first: its query is then cancelled."""
+    """The entry, or None when the client leaves first: its query is then cancelled.
+
+    Most tiles are made before it would be worth asking whether anybody still waits.
+    """
     making = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(receive))
-    await asyncio.wait({making, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    if making.done():
+    if not (await asyncio.wait({making}, timeout=PATIENCE_S))[0]:
+        leaving = asyncio.ensure_future(_left(receive))
+        await asyncio.wait({making, leaving}, return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
+    if making.done():
         return making.result()
     making.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -46,7 +46,8 @@ def _tile_sql(layer: Layer, order: list[str]) -> str:
     columns = "".join(f", {_value(column)}" for column in layer.tile_columns)
     raw = "".join(f", {ident(column.name)}" for column in layer.tile_columns)
     # Transform the envelope, never the column: the index is on the stored tile_geom. Order the
-    # rows before their geometries are cut: what is sorted stays small.
+    # rows before their geometries are cut: what is sorted stays small. The envelope is a subquery
+    # so that a prepared plan works it out once and not for each row.
     return f"""
         SELECT (SELECT revision FROM quartier.public_state WHERE layer_id = {literal(layer.id)})
                    AS revision,
@@ -54,8 +55,8 @@ def _tile_sql(layer: Layer, order: list[str]) -> str:
                count(*) > {MAX_FEATURES} AS truncated
         FROM (
             SELECT fid,
-                   ST_AsMVTGeom(tile_geom, ST_TileEnvelope($1, $2, $3), {EXTENT}, {BUFFER}, true)
-                       AS geom{columns}
+                   ST_AsMVTGeom(tile_geom, (SELECT ST_TileEnvelope($1, $2, $3)::box2d),
+                                {EXTENT}, {BUFFER}, true) AS geom{columns}
             FROM (
                 SELECT fid, tile_geom{raw}
                 FROM {CITY}.{ident(layer.id)}

@@ -71,14 +71,6 @@ def _differs(column: str) -> str:
     return f"NEW.{ident(column)}{cast} IS DISTINCT FROM OLD.{ident(column)}{cast}"
 
 
-def drop_statements(layer_id: str) -> list[str]:
-    """DDL that removes the functions, once no table calls them."""
-    events = ("inserted", "updated", "deleted", "truncated")
-    return [
-        f"DROP FUNCTION IF EXISTS quartier.{ident(f'{layer_id}__{e}')}() CASCADE" for e in events
-    ]
-
-
 def _name(layer: Layer, event: str) -> str:
     return f"quartier.{ident(f'{layer.id}__{event}')}"
 

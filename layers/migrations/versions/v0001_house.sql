@@ -131,6 +131,7 @@ END $$;
 COMMENT ON FUNCTION quartier.morton IS
     'The Morton code of column x and row y: their bits in turn, x in the even places.';
 
+-- The bits are spread here once more: a call of quartier.morton would double what a row costs.
 CREATE FUNCTION quartier.cell(place @postgis@.geometry) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE

@@ -27,6 +27,8 @@ ColumnName = Annotated[str, Field(pattern=COLUMN_PATTERN)]
 Text = str | dict[str, str]  # one string, or one for each language
 Zoom = Annotated[int, Field(ge=0, le=MAX_ZOOM)]
 
+MAX_GROUPS = 16  # of an overview, and one more for all other values
+
 PALETTE = ("blue", "orange", "green", "rose", "gold", "sky", "violet", "ink")
 
 
@@ -163,6 +165,36 @@ class TimeColumns(Value):
     end: ColumnName | None = None
 
 
+class TimeBucket(StrEnum):
+    """How coarsely an overview tells when: calendar units in the layer's time zone."""
+
+    YEAR = "year"
+    QUARTER = "quarter"
+    MONTH = "month"
+
+
+class Overview(Value):
+    """What low zooms hold in the place of every feature."""
+
+    groups: tuple[str | int | bool, ...] | None = Field(
+        default=None,
+        max_length=MAX_GROUPS,
+        description="values of the category that are counted apart; without, the style's classes",
+    )
+    bucket: TimeBucket | None = Field(
+        default=None, description="count points by year, quarter or month of the layer's time"
+    )
+    detail_zoom: Zoom | None = Field(
+        default=None, description="where points take the place of counts; without, by the data"
+    )
+    coverage: bool = Field(
+        default=False, description="polygons share borders, which stay shared when simplified"
+    )
+    merge_by: tuple[ColumnName, ...] = Field(
+        default=(), description="lines that agree in these columns become one at low zooms"
+    )
+
+
 class Layer(Value):
     """One published collection, as its publisher declares it.
 
@@ -196,8 +228,12 @@ class Layer(Value):
     category: ColumnName | None = None
     time: TimeColumns | None = None
     style: StyleHints = StyleHints()
+    overview: Overview = Overview()
     max_age_s: int | None = Field(
         default=None, ge=0, description="seconds a client may keep a tile without asking"
+    )
+    s_maxage_s: int = Field(
+        default=1, ge=0, description="seconds an edge cache may keep a tile without asking"
     )
 
     @field_validator("key", mode="before")
@@ -231,12 +267,34 @@ class Layer(Value):
             raise ValueError(f"minzoom: {self.minzoom} is greater than maxzoom {self.maxzoom}")
         return self
 
+    @model_validator(mode="after")
+    def _overview_fits(self) -> Self:
+        said = self.overview
+        wrong = None
+        if said.groups and self.category is None:
+            wrong = "overview.groups: name the category whose values they are"
+        elif said.bucket and (self.time is None or not self._is_dated(self.time.start)):
+            wrong = "overview.bucket: name a date or datetime column in time"
+        elif said.coverage and self.geometry is not GeometryType.POLYGON:
+            wrong = "overview.coverage: is for polygons"
+        elif said.merge_by and self.geometry is not GeometryType.LINE:
+            wrong = "overview.merge_by: is for lines"
+        elif (said.bucket or said.detail_zoom) and self.geometry is not GeometryType.POINT:
+            wrong = "overview.bucket and overview.detail_zoom: are for points"
+        if wrong:
+            raise ValueError(wrong)
+        return self
+
+    def _is_dated(self, name: str) -> bool:
+        return self.column(name).type in (ColumnType.DATE, ColumnType.DATETIME)
+
     def _columns_named(self) -> list[tuple[str, str]]:
         named = [("key", name) for name in self.key]
         named += [("tile", name) for name in self.tile or ()]
         named += [("priority", name.removeprefix("-")) for name in self.priority]
         named += [("category", self.category)] if self.category else []
         named += [("style.label", self.style.label)] if self.style.label else []
+        named += [("overview.merge_by", name) for name in self.overview.merge_by]
         if self.time:
             named += [("time.start", self.time.start)]
             named += [("time.end", self.time.end)] if self.time.end else []
@@ -254,12 +312,23 @@ class Layer(Value):
         return self.geometry is not GeometryType.NONE
 
     @property
+    def groups(self) -> tuple[str | int | bool, ...]:
+        """The category's values that an overview counts apart; all others are one more group."""
+        if self.category is None:
+            return ()
+        if self.overview.groups is not None:
+            return self.overview.groups
+        return tuple(dict.fromkeys(drawn.value for drawn in self.style.classes))[:MAX_GROUPS]
+
+    @property
     def tile_columns(self) -> tuple[Column, ...]:
         """The columns that travel in tiles, in declared order."""
         if self.tile is not None:
             return tuple(self.column(name) for name in self.tile)
         needed = dict.fromkeys(
-            name for field, name in self._columns_named() if field not in ("key", "priority")
+            name
+            for field, name in self._columns_named()
+            if field not in ("key", "priority", "overview.merge_by")
         )
         return tuple(self.column(name) for name in needed)
 

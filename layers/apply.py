@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from layers import overviews
 from layers.catalogue_files import CatalogueFiles
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
@@ -23,6 +24,7 @@ from layers.tables import CITY, HISTORY, history_table, layer_table, type_name
 from layers.triggers import TRIGGERS, trigger_statements
 
 READERS = "quartier_web, quartier_officer"
+TOUCH_ALL = "SELECT quartier.touch_everything(:id, quartier.allocate_revision(:id, 0, 0, 0))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,7 @@ def plan(connection: sa.Connection, files: CatalogueFiles) -> list[Step]:
     known = {
         row.id: row
         for row in connection.execute(
-            sa.text("SELECT id, declaration, config_hash, withdrawn FROM quartier.layers")
+            sa.text("SELECT id, declaration, overview, withdrawn FROM quartier.layers")
         )
     }
     steps: list[Step] = []
@@ -65,10 +67,11 @@ def plan(connection: sa.Connection, files: CatalogueFiles) -> list[Step]:
             row = known[layer.id]
             steps += _amend(Layer.model_validate(row.declaration), layer, connection)
             steps += _mend(layer, connection)
-            steps += [_restore(layer.id)] if row.withdrawn else []
+            steps += [_count_anew(layer)] if row.overview != overviews.signature(layer) else []
+            steps += [_restore(layer)] if row.withdrawn else []
     for layer_id, row in known.items():
         if layer_id not in files.layers and not row.withdrawn:
-            steps.append(_withdraw(layer_id))
+            steps.append(_withdraw(Layer.model_validate(row.declaration)))
     return steps + _plan_maps(connection, files.maps)
 
 
@@ -93,17 +96,43 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
     ddl = [str(CreateTable(item).compile(dialect=dialect)) for item in (table, history)]
     ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in history.indexes]
     ddl += index_statements(layer, layer.id)
-    ddl += [f"GRANT SELECT ON {CITY}.{ident(layer.id)} TO {READERS}"]
+    ddl += [*overviews.table_statements(layer), f"GRANT SELECT ON {_readable(layer)} TO {READERS}"]
     return Step(
         says=f"create layer {layer.id} ({layer.geometry}, {len(layer.columns)} columns)",
         ddl=(*ddl, *trigger_statements(layer)),
         statements=(
             (
-                "INSERT INTO quartier.layers (id, declaration, config_hash)"
-                " VALUES (:id, CAST(:declaration AS jsonb), :hash)",
-                {"id": layer.id, "declaration": _dump(layer), "hash": config_hash(layer)},
+                "INSERT INTO quartier.layers (id, declaration, config_hash, overview)"
+                " VALUES (:id, CAST(:declaration AS jsonb), :hash, :overview)",
+                {
+                    "id": layer.id,
+                    "declaration": _dump(layer),
+                    "hash": config_hash(layer),
+                    "overview": overviews.signature(layer),
+                },
             ),
             ("INSERT INTO quartier.layer_state (layer_id) VALUES (:id)", {"id": layer.id}),
+            *overviews.count_anew(layer),
+        ),
+    )
+
+
+def _readable(layer: Layer) -> str:
+    """The tables that readers of a published layer may read, as GRANT lists them."""
+    return ", ".join([f"{CITY}.{ident(layer.id)}", *overviews.tables_of(layer)])
+
+
+def _count_anew(layer: Layer) -> Step:
+    """Make the overview that the declaration asks for, and say that every tile has changed."""
+    grants = [f"GRANT SELECT ON {table} TO {READERS}" for table in overviews.tables_of(layer)]
+    kept = "UPDATE quartier.layers SET overview = :overview WHERE id = :id"
+    return Step(
+        says=f"make the overview of layer {layer.id}",
+        ddl=(*overviews.table_statements(layer), *grants, *trigger_statements(layer)),
+        statements=(
+            *overviews.count_anew(layer),
+            (TOUCH_ALL, {"id": layer.id}),
+            (kept, {"id": layer.id, "overview": overviews.signature(layer)}),
         ),
     )
 
@@ -154,10 +183,6 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
     missing = TRIGGERS - set(there)
     if not missing:
         return []
-    touched = (
-        "SELECT quartier.touch_everything(:id, quartier.allocate_revision(:id, 0, 0, 0))",
-        {"id": layer.id},
-    )
     return [
         Step(
             says=f"mend layer {layer.id}: put back {', '.join(sorted(missing))}",
@@ -168,7 +193,7 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
                     for name in sorted(missing)
                 ),
             ),
-            statements=(touched,),
+            statements=(*overviews.count_anew(layer), (TOUCH_ALL, {"id": layer.id})),
         )
     ]
 
@@ -198,22 +223,22 @@ def _differences(old: Layer, new: Layer) -> list[str]:
     return [name for name in after if before[name] != after[name]]
 
 
-def _withdraw(layer_id: str) -> Step:
+def _withdraw(layer: Layer) -> Step:
     return Step(
-        says=f"withdraw layer {layer_id} (no longer declared; its data stays)",
-        ddl=(f"REVOKE SELECT ON {CITY}.{ident(layer_id)} FROM {READERS}",),
+        says=f"withdraw layer {layer.id} (no longer declared; its data stays)",
+        ddl=(f"REVOKE SELECT ON {_readable(layer)} FROM {READERS}",),
         statements=(
-            ("UPDATE quartier.layers SET withdrawn = true WHERE id = :id", {"id": layer_id}),
+            ("UPDATE quartier.layers SET withdrawn = true WHERE id = :id", {"id": layer.id}),
         ),
     )
 
 
-def _restore(layer_id: str) -> Step:
+def _restore(layer: Layer) -> Step:
     return Step(
-        says=f"publish layer {layer_id} again",
-        ddl=(f"GRANT SELECT ON {CITY}.{ident(layer_id)} TO {READERS}",),
+        says=f"publish layer {layer.id} again",
+        ddl=(f"GRANT SELECT ON {_readable(layer)} TO {READERS}",),
         statements=(
-            ("UPDATE quartier.layers SET withdrawn = false WHERE id = :id", {"id": layer_id}),
+            ("UPDATE quartier.layers SET withdrawn = false WHERE id = :id", {"id": layer.id}),
         ),
     )
 

@@ -93,3 +93,20 @@ def _reach(index: int, scale: float) -> tuple[int, int]:
     first = np.floor((index - BUFFER_FRACTION) * scale - TOUCH)
     last = np.floor((index + 1 + BUFFER_FRACTION) * scale + TOUCH)
     return int(first), int(last)
+
+
+def morton(x: int, y: int) -> int:
+    """The Morton code of column x and row y, x in the even bits."""
+    return _spread(x) | _spread(y) << 1
+
+
+def _spread(bits: int) -> int:
+    for shift, mask in (
+        (16, 0x0000FFFF0000FFFF),
+        (8, 0x00FF00FF00FF00FF),
+        (4, 0x0F0F0F0F0F0F0F0F),
+        (2, 0x3333333333333333),
+        (1, 0x5555555555555555),
+    ):
+        bits = (bits | bits << shift) & mask
+    return bits

@@ -19,6 +19,7 @@ from layers.catalogue_files import CatalogueFiles
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
 from layers.model import Column, Layer, Map
+from layers.overview_rebuild import count_anew
 from layers.sql import ident
 from layers.tables import CITY, HISTORY, history_table, layer_table, type_name
 from layers.triggers import TRIGGERS, trigger_statements
@@ -112,7 +113,7 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
                 },
             ),
             ("INSERT INTO quartier.layer_state (layer_id) VALUES (:id)", {"id": layer.id}),
-            *overviews.count_anew(layer),
+            *count_anew(layer),
         ),
     )
 
@@ -130,7 +131,7 @@ def _count_anew(layer: Layer) -> Step:
         says=f"make the overview of layer {layer.id}",
         ddl=(*overviews.table_statements(layer), *grants, *trigger_statements(layer)),
         statements=(
-            *overviews.count_anew(layer),
+            *count_anew(layer),
             (TOUCH_ALL, {"id": layer.id}),
             (kept, {"id": layer.id, "overview": overviews.signature(layer)}),
         ),
@@ -193,7 +194,7 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
                     for name in sorted(missing)
                 ),
             ),
-            statements=(*overviews.count_anew(layer), (TOUCH_ALL, {"id": layer.id})),
+            statements=(*count_anew(layer), (TOUCH_ALL, {"id": layer.id})),
         )
     ]
 

@@ -19,7 +19,6 @@ from layers.overviews import (
     has_cube,
     levels_kept,
     point,
-    points_as,
 )
 from layers.sql import ident, literal
 from layers.tables import CITY
@@ -58,7 +57,9 @@ END $body$""",
 
 
 def _all_points(layer: Layer) -> str:
-    return f"SELECT {point(layer, 't', 1)} FROM {CITY}.{ident(layer.id)} t WHERE t.cell IS NOT NULL"
+    table = f"{CITY}.{ident(layer.id)} t"
+    names = "p(w, cell, x, y, fid, grp, bucket)"
+    return f"(SELECT {point(layer, 't', 1)} FROM {table} WHERE t.cell IS NOT NULL) {names}"
 
 
 def _fill(layer: Layer, kept: Kept) -> str:
@@ -68,11 +69,11 @@ def _fill(layer: Layer, kept: Kept) -> str:
     names = ", ".join(kept.columns)
     ordered = "grp, cell, bucket" if kept.keys else "cell"
     finer = f"{kept.table} f WHERE f.depth = k + {kept.step}"
+    deepest = counted(layer, kept, _all_points(layer))
     return f"""
     DELETE FROM {kept.table};
-    WITH {points_as(_all_points(layer))}
     INSERT INTO {kept.table} ({names}) SELECT {names} FROM (
-        SELECT {kept.deepest} AS depth, * FROM ({counted(layer, kept)}) l) s ORDER BY {ordered};
+        SELECT {kept.deepest} AS depth, * FROM ({deepest}) l) s ORDER BY {ordered};
     FOR k IN REVERSE {kept.deepest - kept.step}..0 BY {kept.step} LOOP
         INSERT INTO {kept.table} ({names}) SELECT {names} FROM (
             SELECT k AS depth, * FROM ({coarser(kept, finer)}) l) s ORDER BY {ordered};

@@ -98,7 +98,7 @@ def signature(layer: Layer) -> str:
     zone = layer.time_zone if has_cube(layer) else None
     bucket = layer.overview.bucket
     detail = (layer.overview.detail_zoom, layer.maxzoom)
-    return repr(("1", layer.category, groups_of(layer), bucket, bucket and time, zone, detail))
+    return repr(("2", layer.category, groups_of(layer), bucket, bucket and time, zone, detail))
 
 
 def table_statements(layer: Layer) -> list[str]:
@@ -170,20 +170,17 @@ def point(layer: Layer, row: str, weight: int) -> str:
     )
 
 
-def points_as(select: str) -> str:
-    """Weighted points as the common table expression that `counted` reads."""
-    return f"point(w, cell, x, y, fid, grp, bucket) AS ({select})"
-
-
-def counted(layer: Layer, kept: Kept) -> str:
-    """A SELECT of the cells of the deepest level from `point`."""
+def counted(layer: Layer, kept: Kept, points: str) -> str:
+    """A SELECT of the cells of the deepest level from `points`, which has the columns of
+    quartier.weighted_point.
+    """
     shift = 2 * (GRID_DEPTH - kept.deepest)
     by = "".join(f", {name}" for name in kept.keys)
     sums = _sums(layer, kept, "0", "0")
-    return f"SELECT cell >> {shift} AS cell{by}, {sums} FROM point GROUP BY 1{by}"
+    return f"SELECT cell >> {shift} AS cell{by}, {sums} FROM {points} GROUP BY 1{by}"
 
 
-def counted_at_all_depths(layer: Layer, kept: Kept) -> str:
+def counted_at_all_depths(layer: Layer, kept: Kept, points: str) -> str:
     """The same of all levels at once: quick for a few points, and planned in no time."""
     shift = f"(2 * ({GRID_DEPTH} - depth))::int"
     east, south = (
@@ -193,7 +190,7 @@ def counted_at_all_depths(layer: Layer, kept: Kept) -> str:
     by = "".join(f", {name}" for name in kept.keys)
     return (
         f"SELECT depth, cell >> {shift} AS cell{by}, {_sums(layer, kept, east, south)}"
-        f" FROM point, generate_series(0, {kept.deepest}, {kept.step}) depth GROUP BY 1, 2{by}"
+        f" FROM {points}, generate_series(0, {kept.deepest}, {kept.step}) depth GROUP BY 1, 2{by}"
     )
 
 

@@ -84,7 +84,8 @@ def _trigger(name: str, when: str, table: str, rest: str) -> str:
 def _function(layer: Layer, event: str, body: str) -> str:
     return f"""
 CREATE OR REPLACE FUNCTION {_name(layer, event)}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp AS $body$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp
+SET plan_cache_mode = force_generic_plan AS $body$
 #variable_conflict use_variable
 DECLARE
     touched bigint;

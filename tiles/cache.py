@@ -35,11 +35,20 @@ class Entry:
         return len(self.body) + len(self.brotli)
 
 
+class Usage(NamedTuple):
+    """How much a tier holds."""
+
+    bytes: int
+    entries: int | None = None
+
+
 class TileCache(Protocol):
     """A tier. `None` is a miss; an entry under another validator is a miss too."""
 
     async def get(self, key: str, validator: str) -> Entry | None: ...
     async def put(self, key: str, entry: Entry) -> None: ...
+    @property
+    def usage(self) -> Usage: ...
 
 
 class Turn(Protocol):
@@ -52,20 +61,15 @@ class Turn(Protocol):
     async def release(self) -> None: ...
 
 
-class Usage(NamedTuple):
-    """How much a tier holds."""
-
-    bytes: int
-    entries: int | None = None
-
-
-class SharedTier(TileCache, Protocol):
+class SharedTier(Protocol):
     """Where workers, or machines, leave finished tiles for each other.
 
     It never fails: one that is away or full misses, forgets and keeps nobody waiting for long.
     """
 
     async def start(self) -> None: ...
+    async def get(self, key: str, validator: str) -> Entry | None: ...
+    async def put(self, key: str, entry: Entry) -> None: ...
     async def turn(self, key: str, validator: str) -> Turn: ...
     async def usage(self) -> Usage | None: ...
     async def close(self) -> None: ...
@@ -95,6 +99,10 @@ class MemoryCache:
         self.bytes += size
         while self.bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self.bytes, len(self._entries))
 
     def _drop(self, key: str) -> None:
         if (old := self._entries.pop(key, None)) is not None:

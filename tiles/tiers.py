@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from tiles.background import Background
-from tiles.cache import Entry, SharedTier, SingleFlight, TileCache, Turn
+from tiles.cache import Entry, SharedTier, SingleFlight, TileCache, Turn, Usage
 from tiles.recompress import Recompressor
 from tiles.tally import Source, Tally
 
@@ -50,6 +50,11 @@ class Tiers:
         await self._background.finish(FINISH_S)
         if self.shared is not None:
             await self.shared.close()
+
+    async def usage(self) -> tuple[Usage, Usage | None]:
+        """What is held in memory, and in what workers share."""
+        shared = await self.shared.usage() if self.shared is not None else None
+        return self.memory.usage, shared
 
     async def find(self, wanted: Wanted) -> Found:
         """The tile under the validator it has now, or a later one."""

@@ -7,7 +7,6 @@ from urllib.parse import unquote, urlsplit
 
 from tiles.cache import SharedTier
 from tiles.disk_cache import DiskCache
-from tiles.redis_cache import RedisCache
 
 REDIS = ("redis", "rediss", "unix")
 
@@ -29,4 +28,6 @@ def shared_tier(url: str, disk_bytes: int) -> SharedTier | None:
         return None
     if url.startswith("file:"):
         return DiskCache(Path(unquote(urlsplit(url).path)), disk_bytes)
+    from tiles.redis_cache import RedisCache  # its client takes long to import; few need it
+
     return RedisCache(url)

@@ -19,7 +19,7 @@ from api.head import HeadAsGet
 from api.metrics import Metrics
 from api.routers import collections, health, metrics, tilejson
 from api.settings import ApiSettings
-from api.tile_path import App, TilePath
+from api.tile_path import TilePath
 from layers.catalog import Catalog
 from layers.feed import Feed
 from layers.read import Counts
@@ -78,7 +78,7 @@ class Parts:
         return cls(feed, tiles, queries, renderer, hot, settings.public_url)
 
 
-def create_app(parts: Parts) -> App:
+def create_app(parts: Parts) -> TilePath:
     """Everything that is served: tiles on the fast path, the rest through FastAPI."""
 
     measured = Metrics()

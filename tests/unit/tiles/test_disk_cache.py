@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,10 +180,7 @@ async def test_a_folder_that_is_removed_meanwhile_is_made_again(tmp_path: Path) 
     folder = tmp_path / "tiles"
     async with cache_in(folder) as cache:
         await cache.put("k", ENTRY)
-        await asyncio.to_thread(lambda: [path.unlink() for path in files(folder)])
-        for directory in sorted(folder.rglob("*"), reverse=True):
-            directory.rmdir() if directory.is_dir() else directory.unlink()
-        folder.rmdir()
+        shutil.rmtree(folder)
         assert await cache.get("k", "v") is None
         await cache.put("k", ENTRY)
         assert await cache.get("k", "v") == ENTRY
@@ -279,6 +277,23 @@ async def test_who_stops_waiting_holds_nothing(tmp_path: Path) -> None:
         assert await _is_free(cache)
 
 
+def started(program: str, folder: Path) -> subprocess.Popen[str]:
+    """Another process, once it says that it is at work."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    return process
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
@@ -294,19 +309,14 @@ asyncio.run(main())
 
 
 async def test_a_killed_holder_keeps_nobody_waiting(tmp_path: Path) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
+    holder = started(HOLDER, tmp_path)
     async with cache_in(tmp_path) as cache:
         turn = asyncio.ensure_future(cache.turn("k", "v"))
         await asyncio.sleep(0.05)
         assert not turn.done()
         holder.send_signal(signal.SIGKILL)
         assert (await asyncio.wait_for(turn, 2)).has_waited
-    holder.wait()
-    holder.stdout.close()
+    ended(holder)
 
 
 WRITER = """
@@ -329,15 +339,9 @@ asyncio.run(main())
 
 async def test_writers_killed_at_any_moment_leave_no_half_entry(tmp_path: Path) -> None:
     for trial in range(4):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "writes\n"
+        writer = started(WRITER, tmp_path)
         await asyncio.sleep(0.05 + 0.013 * trial)
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
-        writer.stdout.close()
+        ended(writer)
         async with cache_in(tmp_path) as cache:
             for number in range(7):
                 found = await cache.get(f"k{number}", "v")

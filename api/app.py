@@ -15,8 +15,9 @@ from starlette.middleware.gzip import GZipMiddleware
 from api import pages, problems, styles_routes
 from api.assets import Assets
 from api.head import HeadAsGet
-from api.routers import collections, health, tilejson
+from api.routers import changes, collections, health, tilejson
 from api.settings import ApiSettings
+from api.streams import Streams
 from api.tile_path import App, TilePath
 from layers.catalog import Catalog
 from layers.feed import Feed
@@ -37,6 +38,8 @@ class State(TypedDict):
     store: Store
     counts: Counts
     public_url: str | None
+    feed: Feed
+    streams: Streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Parts:
     queries: Store
     renderer: Renderer
     hot_bytes: int
+    streams: Streams
     public_url: str | None = None
 
     @classmethod
@@ -64,14 +68,20 @@ class Parts:
         feed = Feed(queries, url)
         hot = settings.cache_bytes // 4
         renderer = Renderer(tiles, feed, MemoryCache(settings.cache_bytes - hot))
-        return cls(feed, tiles, queries, renderer, hot, settings.public_url)
+        streams = Streams(settings.streams)
+        return cls(feed, tiles, queries, renderer, hot, streams, settings.public_url)
 
 
-def create_app(parts: Parts) -> App:
-    """Everything that is served: tiles on the fast path, the rest through FastAPI."""
+def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> App:
+    """Everything that is served: tiles on the fast path, the rest through FastAPI.
+
+    `on_start` is called in the running loop before anything is answered.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        if on_start is not None:
+            on_start()
         await parts.feed.start()
         yield State(
             catalog=lambda: parts.feed.catalog,
@@ -79,7 +89,10 @@ def create_app(parts: Parts) -> App:
             store=parts.queries,
             counts=Counts(),
             public_url=parts.public_url,
+            feed=parts.feed,
+            streams=parts.streams,
         )
+        parts.streams.close()
         await parts.feed.stop()
         await parts.tiles.close()
         await parts.queries.close()
@@ -88,7 +101,7 @@ def create_app(parts: Parts) -> App:
         title="Quartier", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None
     )
     problems.install(app)
-    for module in (health, tilejson, collections, styles_routes, pages):
+    for module in (health, tilejson, changes, collections, styles_routes, pages):
         app.include_router(module.router)
     app.mount("/assets", Assets(ASSETS))
     app.add_middleware(

@@ -79,13 +79,13 @@ def _change(known: Known | None, layer: PublishedLayer, log: ChangeLog) -> dict[
         if known.revision == layer.revision:
             return None
         cells = log.cells_since(known.revision)
-    touched = _everything() if cells is None else {"cells": cells}
+    touched = _everything() if cells is None else {"cells": [[*cell] for cell in cells]}
     return _now(layer) | touched
 
 
 def _everything() -> dict[str, Any]:
     """The one cell of zoom 0 says it too, to those who do not look for `all`."""
-    return {"all": True, "cells": [EVERYWHERE]}
+    return {"all": True, "cells": [[*EVERYWHERE]]}
 
 
 def _now(layer: PublishedLayer) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from layers.errors import LayersError
 
 STUCK_S = 60.0  # a client that takes nothing for so long is let go
+FAREWELL_S = 1.0  # for the end of an answer to be taken, by a client that may be stuck or gone
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would hold events back until its buffer is full
@@ -119,8 +120,9 @@ class EventStream(Response):
                 await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _ended(writing, leaving)
-        with contextlib.suppress(OSError):
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        farewell = asyncio.ensure_future(_say_farewell(send))
+        await asyncio.wait({farewell}, timeout=FAREWELL_S)
+        await _ended(farewell)
 
     async def _write(self, send: Send) -> None:
         async with contextlib.aclosing(self._events) as events:
@@ -132,6 +134,10 @@ class EventStream(Response):
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _say_farewell(send: Send) -> None:
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _ended(*tasks: asyncio.Task[None]) -> None:

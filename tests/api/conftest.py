@@ -31,6 +31,7 @@ class Service:
 
     parts: Parts
     client: httpx.AsyncClient
+    asked: App
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -60,7 +61,7 @@ async def serving(database: Database, **settings: Any) -> AsyncIterator[Service]
 
         transport = httpx.ASGITransport(app=asked, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-            yield Service(parts, client)
+            yield Service(parts, client, asked)
 
 
 @asynccontextmanager

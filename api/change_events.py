@@ -52,10 +52,7 @@ def state_of(layers: Published) -> dict[str, Known]:
 
 def describe(layers: Published) -> dict[str, Any]:
     """Every layer as it is now. A client that comes back compares the configuration."""
-    return {
-        layer_id: _now(layer) | {"configuration": layer.config_hash[:12]}
-        for layer_id, layer in sorted(layers.items())
-    }
+    return {layer_id: _now(layer) for layer_id, layer in sorted(layers.items())}
 
 
 def changes_between(before: State, layers: Published, logs: Logs) -> dict[str, Any]:
@@ -91,7 +88,11 @@ def _everything() -> dict[str, Any]:
 def _now(layer: PublishedLayer) -> dict[str, Any]:
     changed = layer.changed_at
     updated = changed.astimezone(UTC).isoformat() if changed else None
-    return {"revision": layer.revision, "updated": updated}
+    return {
+        "revision": layer.revision,
+        "updated": updated,
+        "configuration": layer.config_hash[:12],
+    }
 
 
 def event(name: str, state: State, layers: Mapping[str, Any]) -> bytes:

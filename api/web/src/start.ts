@@ -5,11 +5,12 @@ import maplibregl, { type MapOptions } from "maplibre-gl";
 import { Atlas, canDraw } from "./atlas";
 import { Choices } from "./choices";
 import { spellFreshness } from "./format";
+import { followChanges } from "./live";
 import { followZoom, switchLayers } from "./panel";
 import { type Page, say } from "./page";
 import { Popups } from "./popup";
 import { State } from "./state";
-import { tellTimes } from "./times";
+import { tellNewest, tellTimes } from "./times";
 
 /** The map of a page, or null where the browser cannot draw one (and the page says so). */
 export function start(page: Page, options: Partial<MapOptions>): Atlas | null {
@@ -26,7 +27,14 @@ export function start(page: Page, options: Partial<MapOptions>): Atlas | null {
   describeCanvas(atlas, page);
   switchLayers(atlas, choices);
   followZoom(atlas);
-  new Popups(page, atlas);
+  const popups = new Popups(page, atlas);
+  atlas.map.once("idle", () => {
+    followChanges(page.map.changes, page.map.state, (changes, anew) => {
+      atlas.hear(changes, anew);
+      popups.hear(changes);
+      tellNewest(page, changes);
+    });
+  });
   return atlas;
 }
 

@@ -12,6 +12,8 @@ import { Popups } from "./popup";
 import { State } from "./state";
 import { tellNewest, tellTimes } from "./times";
 
+const AFTER_THE_FIRST_TILES = 500; // milliseconds; nothing is missed: changes since the page was made are told
+
 /** The map of a page, or null where the browser cannot draw one (and the page says so). */
 export function start(page: Page, options: Partial<MapOptions>): Atlas | null {
   const state = new State(page);
@@ -28,14 +30,17 @@ export function start(page: Page, options: Partial<MapOptions>): Atlas | null {
   switchLayers(atlas, choices);
   followZoom(atlas);
   const popups = new Popups(page, atlas);
-  atlas.map.once("idle", () => {
-    followChanges(page.map.changes, page.map.state, (changes, anew) => {
-      atlas.hear(changes, anew);
-      popups.hear(changes);
-      tellNewest(page, changes);
-    });
-  });
+  setTimeout(() => follow(page, atlas, popups), AFTER_THE_FIRST_TILES);
   return atlas;
+}
+
+function follow(page: Page, atlas: Atlas, popups: Popups): void {
+  if (!page.map.layers.length) return;
+  followChanges(page.map.changes, page.map.state, (changes, anew) => {
+    atlas.hear(changes, anew);
+    popups.hear(changes);
+    tellNewest(page, changes);
+  });
 }
 
 function addControls({ map }: Atlas, page: Page): void {

@@ -17,8 +17,9 @@ from api import pages, problems, styles_routes
 from api.assets import Assets
 from api.head import HeadAsGet
 from api.metrics import Metrics
-from api.routers import collections, health, metrics, tilejson
+from api.routers import changes, collections, health, metrics, tilejson
 from api.settings import ApiSettings
+from api.streams import Streams
 from api.tile_path import TilePath
 from layers.catalog import Catalog
 from layers.feed import Feed
@@ -43,6 +44,8 @@ class State(TypedDict):
     counts: Counts
     public_url: str | None
     measure: Callable[[], Awaitable[bytes]]
+    feed: Feed
+    streams: Streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Parts:
     queries: Store
     renderer: Renderer
     hot_bytes: int
+    streams: Streams
     public_url: str | None = None
 
     @classmethod
@@ -73,16 +77,22 @@ class Parts:
         shared = shared_tier(cache, settings.cache_disk_bytes)
         memory = MemoryCache(settings.cache_bytes - hot)
         renderer = Renderer(tiles, feed, memory, shared, budget)
-        return cls(feed, tiles, queries, renderer, hot, settings.public_url)
+        streams = Streams(settings.streams)
+        return cls(feed, tiles, queries, renderer, hot, streams, settings.public_url)
 
 
-def create_app(parts: Parts) -> TilePath:
-    """Everything that is served: tiles on the fast path, the rest through FastAPI."""
+def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> TilePath:
+    """Everything that is served: tiles on the fast path, the rest through FastAPI.
+
+    `on_start` is called in the running loop before anything is answered.
+    """
 
     measured = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        if on_start is not None:
+            on_start()
         await parts.renderer.tiers.start()
         await parts.feed.start()
         gathering = asyncio.create_task(gather_for_ever())
@@ -93,7 +103,10 @@ def create_app(parts: Parts) -> TilePath:
             counts=Counts(),
             public_url=parts.public_url,
             measure=measure,
+            feed=parts.feed,
+            streams=parts.streams,
         )
+        parts.streams.close()
         gathering.cancel()
         measured.add(tile_path.gather())
         await parts.feed.stop()
@@ -118,7 +131,7 @@ def create_app(parts: Parts) -> TilePath:
         title="Quartier", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None
     )
     problems.install(app)
-    for module in (health, metrics, tilejson, collections, styles_routes, pages):
+    for module in (health, metrics, tilejson, changes, collections, styles_routes, pages):
         app.include_router(module.router)
     app.mount("/assets", Assets(ASSETS))
     app.add_middleware(

@@ -14,6 +14,8 @@ from granian.log import LogLevels
 from api.settings import ApiSettings
 from layers.errors import LayersError
 
+BACKLOG = 2048  # requests that wait or are worked on, all workers together
+
 
 class PortTaken(LayersError):
     """Another program listens where we should."""
@@ -55,5 +57,7 @@ def _serve(settings: ApiSettings) -> None:
         log_level=LogLevels.warning,
         respawn_failed_workers=True,
         workers_kill_timeout=5,
-        backlog=2048,
+        backlog=BACKLOG,
+        # An open stream counts as a request at work; it must not take a tile's place.
+        backpressure=max(1, BACKLOG // settings.workers) + settings.streams,
     ).serve()

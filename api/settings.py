@@ -43,6 +43,9 @@ class ApiSettings(BaseSettings):
     query_connections: int = Field(
         default=3, ge=1, le=100, description="Database connections for the rest, in each worker."
     )
+    streams: int = Field(
+        default=1000, ge=0, description="Open streams of changes, in each worker, before a 503."
+    )
     queue: int = Field(
         default=256, ge=0, description="Requests that may wait for a connection before a 503."
     )

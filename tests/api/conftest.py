@@ -33,6 +33,7 @@ class Service:
     parts: Parts
     client: httpx.AsyncClient
     tiles: TilePath
+    asked: App
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -64,7 +65,7 @@ async def serving(
 
         transport = httpx.ASGITransport(app=asked, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-            yield Service(parts, client, app)
+            yield Service(parts, client, app, asked)
 
 
 @asynccontextmanager

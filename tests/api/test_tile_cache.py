@@ -22,6 +22,7 @@ from tests.api.test_tiles import FAR, HOME, decoded, url
 from tests.conftest import Database
 from tests.examples import CALLS, PARKS, TREES
 from tests.redis import redis_server
+from tiles.parts import Budget
 
 pytestmark = [pytest.mark.db, pytest.mark.anyio]
 
@@ -271,12 +272,11 @@ async def test_what_is_answered_is_counted(service: Served) -> None:
     assert "text/plain" in (await running.get("/metrics")).headers["content-type"]
 
 
-async def test_tiles_that_could_not_hold_everything_are_counted_by_layer(
-    service: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tiles.query.MAX_FEATURES", 100)
-    await service[0].get(url(HOME, "trees,parks"))
-    text = (await service[0].get("/metrics")).text
+async def test_tiles_that_could_not_hold_everything_are_counted_by_layer(service: Served) -> None:
+    _, database = service
+    async with serving(database, budget=Budget(features=100)) as small:
+        await small.get(url(HOME, "trees,parks"))
+        text = (await small.get("/metrics")).text
     assert 'quartier_tile_truncated_total{layer="trees"} 1.0' in text
 
 

@@ -18,12 +18,15 @@ from api.head import HeadAsGet
 from api.routers import collections, health, tilejson
 from api.settings import ApiSettings
 from api.tile_path import App, TilePath
+from api.tileset_path import TilesetPath
 from layers.catalog import Catalog
+from layers.errors import LayerNotFound
 from layers.feed import Feed
 from layers.read import Counts
 from layers.store import Store
 from tiles.cache import MemoryCache
 from tiles.render import Renderer
+from tiles.tilesets import Tilesets
 
 ASSETS = Path(__file__).parent / "web" / "dist"
 EXPOSED = ["ETag", "Link", "Content-Crs", "Retry-After", "Quartier-Truncated"]
@@ -36,6 +39,7 @@ class State(TypedDict):
     is_current: Callable[[], bool]
     store: Store
     counts: Counts
+    tilesets: Tilesets
     public_url: str | None
 
 
@@ -50,6 +54,7 @@ class Parts:
     queries: Store
     renderer: Renderer
     hot_bytes: int
+    tilesets: Tilesets
     public_url: str | None = None
 
     @classmethod
@@ -64,7 +69,7 @@ class Parts:
         feed = Feed(queries, url)
         hot = settings.cache_bytes // 4
         renderer = Renderer(tiles, feed, MemoryCache(settings.cache_bytes - hot))
-        return cls(feed, tiles, queries, renderer, hot, settings.public_url)
+        return cls(feed, tiles, queries, renderer, hot, Tilesets(), settings.public_url)
 
 
 def create_app(parts: Parts) -> App:
@@ -78,9 +83,11 @@ def create_app(parts: Parts) -> App:
             is_current=lambda: parts.feed.is_current,
             store=parts.queries,
             counts=Counts(),
+            tilesets=parts.tilesets,
             public_url=parts.public_url,
         )
         await parts.feed.stop()
+        await parts.tilesets.close()
         await parts.tiles.close()
         await parts.queries.close()
 
@@ -98,7 +105,8 @@ def create_app(parts: Parts) -> App:
     app.add_middleware(HeadAsGet)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
-    return TilePath(app, parts.renderer, parts.feed, parts.hot_bytes)
+    tiles = TilePath(app, parts.renderer, parts.feed, parts.hot_bytes)
+    return TilesetPath(tiles, parts.tilesets, parts.feed)
 
 
 def _document_tiles(app: FastAPI) -> None:
@@ -113,3 +121,24 @@ def _document_tiles(app: FastAPI) -> None:
     async def get_tile(_: Request, layers: str, z: int, x: int, y: int) -> Response:
         """Layer ids separated by commas; z, x and y of WebMercatorQuad, y from the north."""
         raise AssertionError(f"{layers}/{z}/{x}/{y} belongs to the fast path")
+
+    @app.get(
+        "/tiles/{tileset}/{z}/{x}/{y}.{ending}",
+        tags=["map clients"],
+        summary="A tile of a tileset: an archive's vector or image tile, or a raster's image",
+        responses={204: {"description": "nothing to draw here"}, 304: {"description": "unchanged"}},
+    )
+    async def get_tileset_tile(  # noqa: PLR0913 - each is a part of the address
+        tileset: str,
+        z: str,
+        x: str,
+        y: str,
+        ending: str,
+        bidx: str | None = None,
+        rescale: str | None = None,
+        colormap_name: str | None = None,
+    ) -> Response:
+        """`mvt`, `png`, `webp` or `jpg`, as the tileset has them. Rasters take `bidx`, `rescale`
+        and `colormap_name`, and `@2x` after y for 512 pixels.
+        """
+        raise LayerNotFound(tileset, "only tilesets have tiles that are images")

@@ -20,7 +20,7 @@ from layers.errors import (
     StoreBusy,
     StoreUnavailable,
 )
-from tiles.errors import AddressRefused, TilesError
+from tiles.errors import AddressRefused, TilesError, TilesetUnavailable
 
 RETRY_AFTER_S = "2"
 STATUS: dict[type[Exception], HTTPStatus] = {
@@ -31,6 +31,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     AddressRefused: HTTPStatus.BAD_REQUEST,
     StoreBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    TilesetUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 log = structlog.get_logger()

@@ -65,7 +65,7 @@ class RasterFile:
             self.bands = RasterBands(
                 count=dataset.count, usual=_usual(dataset), ranges=_ranges(dataset, tileset)
             )
-            self.info = _info(dataset)
+            self.info = _info(dataset, tileset)
             said = f"{dataset.profile}|{dataset.tags()}"
         self.mark = hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
         _refuse_hints(tileset, self.bands)
@@ -154,7 +154,7 @@ def _usual_range(band: Any) -> tuple[float, float]:
     return (low, high) if low < high else (low, low + 1.0)
 
 
-def _info(dataset: Any) -> ArchiveInfo:
+def _info(dataset: Any, tileset: Tileset) -> ArchiveInfo:
     west, south, east, north = transform_bounds(dataset.crs, DEGREES, *dataset.bounds)
     if west >= east:  # crosses 180°
         west, east = WORLD.west, WORLD.east
@@ -171,8 +171,8 @@ def _info(dataset: Any) -> ArchiveInfo:
     levels = math.ceil(math.log2(max(1, max(dataset.width, dataset.height) / TILE_PIXELS)))
     return ArchiveInfo(
         kinds=(TileKind.PNG, TileKind.WEBP),
-        minzoom=max(0, maxzoom - levels),
-        maxzoom=maxzoom,
+        minzoom=max(0, maxzoom - levels) if tileset.minzoom is None else tileset.minzoom,
+        maxzoom=maxzoom if tileset.maxzoom is None else tileset.maxzoom,
         bounds=bounds,
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -15,7 +16,8 @@ from starlette.middleware.gzip import GZipMiddleware
 from api import pages, problems, styles_routes
 from api.assets import Assets
 from api.head import HeadAsGet
-from api.routers import collections, health, tilejson
+from api.metrics import Metrics
+from api.routers import collections, health, metrics, tilejson
 from api.settings import ApiSettings
 from api.tile_path import App, TilePath
 from api.tileset_path import TilesetPath
@@ -26,9 +28,11 @@ from layers.read import Counts
 from layers.store import Store
 from tiles.cache import MemoryCache
 from tiles.render import Renderer
+from tiles.shared import shared_tier
 from tiles.tilesets import Tilesets
 
 ASSETS = Path(__file__).parent / "web" / "dist"
+GATHER_S = 1.0  # how far behind the counts of the other workers may be
 EXPOSED = ["ETag", "Link", "Content-Crs", "Retry-After", "Quartier-Truncated"]
 
 
@@ -41,6 +45,7 @@ class State(TypedDict):
     counts: Counts
     tilesets: Tilesets
     public_url: str | None
+    measure: Callable[[], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,8 @@ class Parts:
     queries: Store
     renderer: Renderer
     hot_bytes: int
-    tilesets: Tilesets
     public_url: str | None = None
+    tilesets: Tilesets = field(default_factory=Tilesets)
 
     @classmethod
     def from_settings(cls, settings: ApiSettings) -> Parts:
@@ -68,16 +73,26 @@ class Parts:
         queries = Store(url, size=settings.query_connections, **limits)
         feed = Feed(queries, url)
         hot = settings.cache_bytes // 4
-        renderer = Renderer(tiles, feed, MemoryCache(settings.cache_bytes - hot))
-        return cls(feed, tiles, queries, renderer, hot, Tilesets(), settings.public_url)
+        cache = settings.cache_url.get_secret_value() if settings.cache_url else "memory:"
+        renderer = Renderer(
+            tiles,
+            feed,
+            MemoryCache(settings.cache_bytes - hot),
+            shared_tier(cache, settings.cache_disk_bytes),
+        )
+        return cls(feed, tiles, queries, renderer, hot, settings.public_url)
 
 
 def create_app(parts: Parts) -> App:
     """Everything that is served: tiles on the fast path, the rest through FastAPI."""
 
+    measured = Metrics()
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        await parts.renderer.tiers.start()
         await parts.feed.start()
+        gathering = asyncio.create_task(gather_for_ever())
         yield State(
             catalog=lambda: parts.feed.catalog,
             is_current=lambda: parts.feed.is_current,
@@ -85,17 +100,34 @@ def create_app(parts: Parts) -> App:
             counts=Counts(),
             tilesets=parts.tilesets,
             public_url=parts.public_url,
+            measure=measure,
         )
+        gathering.cancel()
+        measured.add(tile_path.gather())
         await parts.feed.stop()
         await parts.tilesets.close()
+        await parts.renderer.tiers.close()
         await parts.tiles.close()
         await parts.queries.close()
+
+    async def gather() -> None:
+        measured.add(tile_path.gather())
+        measured.hold(*await parts.renderer.tiers.usage())
+
+    async def gather_for_ever() -> None:
+        while True:
+            await asyncio.sleep(GATHER_S)
+            await gather()
+
+    async def measure() -> bytes:
+        await gather()
+        return await asyncio.to_thread(measured.text)
 
     app = FastAPI(
         title="Quartier", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None
     )
     problems.install(app)
-    for module in (health, tilejson, collections, styles_routes, pages):
+    for module in (health, metrics, tilejson, collections, styles_routes, pages):
         app.include_router(module.router)
     app.mount("/assets", Assets(ASSETS))
     app.add_middleware(
@@ -105,8 +137,8 @@ def create_app(parts: Parts) -> App:
     app.add_middleware(HeadAsGet)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
-    tiles = TilePath(app, parts.renderer, parts.feed, parts.hot_bytes)
-    return TilesetPath(tiles, parts.tilesets, parts.feed)
+    tile_path = TilePath(app, parts.renderer, parts.feed, parts.hot_bytes)
+    return TilesetPath(tile_path, parts.tilesets, parts.feed)
 
 
 def _document_tiles(app: FastAPI) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl
 
 from isal import isal_zlib
 
 from api.deps import TRACKING
 from api.problems import problem_of
-from api.tile_http import (
+from api.tile_answers import (
+    COMMON,
     NO_BODY,
     PREFLIGHT,
     App,
@@ -19,38 +20,24 @@ from api.tile_http import (
     Receive,
     Scope,
     Send,
-    matches,
     method_refused,
-    read_headers,
     send_empty,
     send_problem,
 )
+from api.tile_headers import GZIP, IDENTITY, cache_control, etag_held, etag_of, read_headers
 from layers.feed import Feed
 from layers.tilesets import PublishedTileset
 from tiles.address import TileAddress
+from tiles.announced import PARAMETER
 from tiles.archive import GZIP_MAGIC, TileKind
 from tiles.errors import AddressRefused, TilesetUnavailable
 from tiles.tilesets import TilesetRequest, Tilesets
 
 ENDINGS = {kind.value: kind for kind in TileKind} | {"jpeg": TileKind.JPG, "pbf": TileKind.MVT}
 PREFIX, RETINA = "/tiles/", "@2x"
-COMMON: Headers = [
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"ETag"),
-    (b"vary", b"Accept-Encoding"),
-    (b"x-content-type-options", b"nosniff"),
-]
 INLINE_BYTES = 64_000  # unpacked at once; more than that would hold up the other requests
 MOST_BYTES = 64 * 2**20
 UNPACK_ERROR: Any = isal_zlib.error
-
-
-class Asking(NamedTuple):
-    """What the headers of a request say."""
-
-    gzip: bool
-    etags: bytes | None
-    head: bool
 
 
 class TilesetPath:
@@ -87,23 +74,25 @@ class TilesetPath:
         return tilesets.get(first) if slash else None
 
     async def _answer(self, published: PublishedTileset, scope: Scope, send: Send) -> None:
-        gzip, etags = read_headers(scope["headers"])
-        asking = Asking(gzip, etags, scope["method"] == "HEAD")
+        takes, tags = read_headers(scope["headers"])
+        coding = GZIP if GZIP in takes else IDENTITY
         try:
             request = parse(scope["path"], scope["query_string"])
+            if request.kind is not TileKind.MVT:
+                coding = IDENTITY  # pictures are packed already
             found = await self._tilesets.find(published, request)
-            headers = _headers(published, request.kind, found.validator, asking)
-            if etags is not None and matches(etags, dict(headers)[b"etag"]):
-                await _send(send, HTTPStatus.NOT_MODIFIED, headers, b"")
+            own = [etag_of(found.validator, each) for each in (coding, GZIP, IDENTITY)]
+            if tags is not None and (held := etag_held(tags, own)) is not None:
+                await _send(send, HTTPStatus.NOT_MODIFIED, _headers(published, held), b"")
                 return
             body, validator = await self._tilesets.read(found)
-            headers = _headers(published, request.kind, validator, asking)
+            headers = _headers(published, etag_of(validator, coding))
             if body is None:
                 await _send(send, HTTPStatus.NO_CONTENT, headers, b"")
                 return
             if request.kind is TileKind.MVT and body.startswith(GZIP_MAGIC):
-                if asking.gzip:
-                    headers.append((b"content-encoding", b"gzip"))
+                if coding is GZIP:
+                    headers.append((b"content-encoding", GZIP))
                 else:
                     body = await _unpacked(published.id, body)
         except Exception as exc:
@@ -111,7 +100,7 @@ class TilesetPath:
             return
         headers.append((b"content-type", request.kind.media_type.encode()))
         headers.append((b"content-length", b"%d" % len(body)))
-        await _send(send, HTTPStatus.OK, headers, b"" if asking.head else body)
+        await _send(send, HTTPStatus.OK, headers, b"" if scope["method"] == "HEAD" else body)
 
 
 def parse(path: str, query_string: bytes) -> TilesetRequest:
@@ -125,23 +114,17 @@ def parse(path: str, query_string: bytes) -> TilesetRequest:
     at = TileAddress.parse(parts[1], parts[2], row.removesuffix(RETINA))
     query: dict[str, list[str]] = {}
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
-        if not name.startswith(TRACKING):
+        if name != PARAMETER and not name.startswith(TRACKING):
             query.setdefault(name, []).append(value)
     scale = 2 if row.endswith(RETINA) else 1
     return TilesetRequest(at=at, kind=ENDINGS[ending], scale=scale, query=query)
 
 
-def _headers(
-    published: PublishedTileset, kind: TileKind, validator: str, asking: Asking
-) -> Headers:
-    """Those of every answer; only vector tiles differ by encoding."""
-    encoding = ("-gz" if asking.gzip else "-id") if kind is TileKind.MVT else ""
-    declared = published.tileset
-    age = f"max-age={declared.max_age_s}" if declared.max_age_s is not None else "no-cache"
+def _headers(published: PublishedTileset, etag: bytes) -> Headers:
     return [
         *COMMON,
-        (b"etag", f'W/"{validator}{encoding}"'.encode()),
-        (b"cache-control", age.encode()),
+        (b"etag", etag),
+        (b"cache-control", cache_control([published.tileset])),
     ]
 
 

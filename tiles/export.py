@@ -20,7 +20,7 @@ from layers.tables import CITY
 from tiles.address import TileAddress
 from tiles.archive_writers import ArchiveMeta, ArchiveWriter, archive_writer
 from tiles.batch import BatchedDatabase
-from tiles.cache import Entry
+from tiles.cache import Entry, Usage
 from tiles.errors import ExportRefused
 from tiles.occupied import Tiles, occupied
 from tiles.render import Renderer
@@ -69,6 +69,10 @@ class NoCache:
 
     async def put(self, key: str, entry: Entry) -> None:
         pass
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(0, 0)
 
 
 async def export(url: str, job: ExportJob, tell: Tell = lambda _done, _all: None) -> ExportReport:

@@ -17,7 +17,7 @@ from layers.model import in_language
 from layers.snapshot import Snapshot, open_snapshot
 from layers.sql import ident
 from layers.tables import CITY
-from tiles.address import TileAddress
+from tiles.address import TileAddress, parse_layers
 from tiles.archive_writers import ArchiveMeta, ArchiveWriter, archive_writer
 from tiles.batch import BatchedDatabase
 from tiles.cache import Entry, Usage
@@ -33,9 +33,9 @@ Tell = Callable[[int, int], None]  # tiles done, of how many
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportJob:
-    """What to export. Without zooms, those of the layers."""
+    """What to export: layer ids separated by commas. Without zooms, those of the layers."""
 
-    ids: tuple[str, ...]
+    layers: str
     path: Path
     minzoom: int | None = None
     maxzoom: int | None = None
@@ -75,7 +75,9 @@ class NoCache:
         return Usage(0, 0)
 
 
-async def export(url: str, job: ExportJob, tell: Tell = lambda _done, _all: None) -> ExportReport:
+async def make_archive(
+    url: str, job: ExportJob, tell: Tell = lambda _done, _all: None
+) -> ExportReport:
     """Make the archive from one snapshot, by the very path that makes live tiles.
 
     Raises LayerNotFound, AddressRefused, ExportRefused, StoreUnavailable.
@@ -85,8 +87,9 @@ async def export(url: str, job: ExportJob, tell: Tell = lambda _done, _all: None
         await feed.read()
         database = BatchedDatabase(snapshot, connections=job.connections)
         renderer = Renderer(database, feed, NoCache())
-        renderer.validator(job.ids, TileAddress(0, 0, 0))  # says what is wrong with the ids
-        layers = [feed.catalog.layer(base_id(layer_id)) for layer_id in job.ids]
+        wanted = parse_layers(job.layers)
+        renderer.validator(wanted, TileAddress(0, 0, 0))  # says what is wrong with the ids
+        layers = [feed.catalog.layer(layer_id) for layer_id in ids_of(wanted)]
         zooms = zooms_of(layers, job.minzoom, job.maxzoom)
         plan = await occupied(snapshot, [each.layer for each in layers], zooms, job.bbox)
         total = sum(len(xs) for xs, _ in plan.values())
@@ -100,7 +103,7 @@ async def export(url: str, job: ExportJob, tell: Tell = lambda _done, _all: None
         with archive_writer(job.path, meta) as writer:
             async with (
                 aclosing(database),
-                aclosing(in_order(renderer, job.ids, addresses(plan))) as made,
+                aclosing(in_order(renderer, wanted, addresses(plan))) as made,
             ):
                 await _write(made, writer, report, lambda done: tell(done, total))
         report.bytes = job.path.stat().st_size
@@ -126,9 +129,9 @@ async def _write(
         tell(done)
 
 
-def base_id(layer_id: str) -> str:
-    """The layer whose rows a presentation such as `trees:heat` shows."""
-    return layer_id.partition(":")[0]
+def ids_of(wanted: Sequence[str]) -> list[str]:
+    """The layers whose rows are shown, each once."""
+    return list(dict.fromkeys(wanted))
 
 
 def zooms_of(layers: Sequence[PublishedLayer], minzoom: int | None, maxzoom: int | None) -> range:
@@ -148,14 +151,14 @@ def addresses(plan: Mapping[int, Tiles]) -> Iterator[TileAddress]:
 
 
 async def in_order(
-    renderer: Renderer, ids: Sequence[str], wanted: Iterator[TileAddress]
+    renderer: Renderer, wanted: Sequence[str], places: Iterator[TileAddress]
 ) -> AsyncGenerator[tuple[TileAddress, Entry], None]:
     """The tiles in the order wanted, many of them in the making at once."""
     making: deque[tuple[TileAddress, asyncio.Task[Entry]]] = deque()
     largest = AHEAD_BYTES / 64
     try:
-        for at in wanted:
-            making.append((at, asyncio.create_task(renderer.render(ids, at))))
+        for at in places:
+            making.append((at, asyncio.create_task(renderer.render(wanted, at))))
             while len(making) >= max(8, min(AHEAD, AHEAD_BYTES / largest)):
                 at, entry = making[0][0], await making[0][1]
                 making.popleft()

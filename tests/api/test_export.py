@@ -24,7 +24,7 @@ from tests.conftest import Database
 from tests.examples import COMMON, layer
 from tiles.address import TileAddress
 from tiles.errors import AddressRefused, ExportRefused
-from tiles.export import ExportJob, ExportReport, export
+from tiles.export import ExportJob, ExportReport, make_archive
 from tiles.render import decompress
 from tiles.tilesets import open_archive
 
@@ -78,7 +78,7 @@ Served = tuple[Service, Database]
 
 
 async def exported(database: Database, path: Path, *ids: str, **more: Any) -> ExportReport:
-    return await export(database.urls.web, ExportJob(ids=ids, path=path, **more))
+    return await make_archive(database.urls.web, ExportJob(layers=",".join(ids), path=path, **more))
 
 
 def stored(path: Path) -> dict[TileAddress, bytes]:
@@ -248,7 +248,7 @@ async def test_an_export_that_fails_leaves_the_old_file_and_nothing_half(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        await export(database.urls.web, ExportJob(ids=("points",), path=path), stop)
+        await make_archive(database.urls.web, ExportJob(layers="points", path=path), stop)
     assert path.read_bytes() == before
     assert listed(tmp_path) == [path.name]
 
@@ -256,8 +256,8 @@ async def test_an_export_that_fails_leaves_the_old_file_and_nothing_half(
 @pytest.mark.parametrize(
     ("wrong", "error", "says"),
     [
-        ({"ids": ("pionts",)}, LayerNotFound, "did you mean points"),
-        ({"ids": ("calls",)}, AddressRefused, "no geometry"),
+        ({"layers": "pionts"}, LayerNotFound, "did you mean points"),
+        ({"layers": "calls"}, AddressRefused, "no geometry"),
         ({"path": Path("out.zip")}, ExportRefused, "ends with .pmtiles or .mbtiles"),
         ({"path": Path("no/out.pmtiles")}, ExportRefused, "no such directory"),
         ({"maxzoom": 2}, ExportRefused, "no zoom from 3 to 2"),
@@ -271,8 +271,8 @@ async def test_what_cannot_be_exported_is_refused_with_the_reason(
     error: type[Exception],
     says: str,
 ) -> None:
-    asked: dict[str, Any] = {"ids": ("lines",), "path": Path("out.pmtiles")} | wrong
+    asked: dict[str, Any] = {"layers": "lines", "path": Path("out.pmtiles")} | wrong
     job = ExportJob(**asked | {"path": tmp_path / asked["path"]})
     with pytest.raises(error, match=says):
-        await export(service[1].urls.web, job)
+        await make_archive(service[1].urls.web, job)
     assert listed(tmp_path) == []

@@ -66,6 +66,8 @@ class RasterHints(Value):
         for low, high in self.rescale:
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise ValueError(f"rescale: {low:g} must be less than {high:g}")
+        if self.bands and len(self.bands) not in (1, 3, 4):
+            raise ValueError("bands: give one, three or four")
         if len(self.rescale) > 1 and len(self.rescale) != len(self.bands):
             raise ValueError("rescale: give one range, or one for each of bands")
         if self.colormap and len(self.bands) > 1:
@@ -115,6 +117,10 @@ class Tileset(Value):
     @property
     def kind(self) -> FileKind:
         return KINDS[Path(self.file).suffix.lower()]
+
+    @property
+    def is_raster(self) -> bool:
+        return self.kind is FileKind.COG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

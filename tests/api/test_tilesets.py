@@ -484,6 +484,14 @@ async def test_tilejson_of_a_raster_tells_its_zooms_and_place(city: Published) -
     assert "vector_layers" not in told
 
 
+async def test_a_raster_has_a_style_that_names_its_tilejson(city: Published) -> None:
+    await city.publish({"id": "photo", "file": "photo.tif"}, {"id": "old", "file": "old.pmtiles"})
+    style = (await city.get("/styles/photo.json")).json()
+    assert style["sources"]["photo"]["url"] == "http://city.test/tiles/photo.json"
+    assert style["layers"][-1] == {"id": "photo", "type": "raster", "source": "photo"}
+    assert (await city.get("/styles/old.json")).status_code == 404
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("name", "bands"),

@@ -95,7 +95,8 @@ async def make_archive(
         total = sum(len(xs) for xs, _ in plan.values())
         if not total:
             raise ExportRefused("there is nothing to export: no row lies in these zooms and places")
-        meta = await _meta(snapshot, layers, job, zooms)
+        bounds = _common(await _extent(snapshot, layers), job.bbox)
+        meta = _meta(tilejson(layers, ""), layers, zooms, bounds)
         report = ExportReport(
             file=str(job.path), revisions={each.id: each.revision for each in layers},
             minzoom=zooms[0], maxzoom=zooms[-1],
@@ -174,13 +175,11 @@ async def in_order(
         await asyncio.gather(*(task for _, task in making), return_exceptions=True)
 
 
-async def _meta(
-    snapshot: Snapshot, layers: Sequence[PublishedLayer], job: ExportJob, zooms: range
+def _meta(
+    said: dict[str, Any], layers: Sequence[PublishedLayer], zooms: range, bounds: Bounds
 ) -> ArchiveMeta:
-    said = tilejson(layers, "")
+    """What TileJSON says, and more than it has room for."""
     declared = [each.layer for each in layers]
-    extents = [await _extent(snapshot, each) for each in layers]
-    bounds = _common(Bounds.around(extents) or WORLD, job.bbox)
     return ArchiveMeta(
         name=said["name"],
         description=said["description"],
@@ -207,12 +206,15 @@ def _narrowed(said: dict[str, Any], zooms: range) -> dict[str, Any]:
     }
 
 
-async def _extent(snapshot: Snapshot, published: PublishedLayer) -> Bounds | None:
-    row = await snapshot.fetchrow(
-        "SELECT ST_XMin(e), ST_YMin(e), ST_XMax(e), ST_YMax(e)"
-        f" FROM (SELECT ST_Extent(geom) AS e FROM {CITY}.{ident(published.id)}) x"
-    )
-    return None if row[0] is None else Bounds(*row)
+async def _extent(snapshot: Snapshot, layers: Sequence[PublishedLayer]) -> Bounds:
+    extents = []
+    for each in layers:
+        row = await snapshot.fetchrow(
+            "SELECT ST_XMin(e), ST_YMin(e), ST_XMax(e), ST_YMax(e)"
+            f" FROM (SELECT ST_Extent(geom) AS e FROM {CITY}.{ident(each.id)}) x"
+        )
+        extents.append(None if row[0] is None else Bounds(*row))
+    return Bounds.around(extents) or WORLD
 
 
 def _common(extent: Bounds, bbox: Bounds | None) -> Bounds:

@@ -115,6 +115,11 @@ class PmtilesFile:
         return _unpack(packed, self._header["internal_compression"], MOST_DIRECTORY_BYTES)
 
     @property
+    def addressed(self) -> int:
+        """How many tiles it says it has."""
+        return int(self._header["addressed_tiles_count"])
+
+    @property
     def unchanged(self) -> bool:
         return FileState.of_open(self._descriptor) == self.state
 

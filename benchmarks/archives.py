@@ -26,6 +26,12 @@ from tiles.pmtiles_file import PmtilesFile
 
 ROUNDS = 3
 LAST_ZOOM = 14
+WATCH = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""  # a small process of its own: a child begins with the memory of whoever started it
 TEXTS = (ColumnType.DATE, ColumnType.DATETIME, ColumnType.TIME)
 
 
@@ -103,19 +109,16 @@ def _tippecanoe(city: City, rows: Path, path: Path) -> Made:
 
 
 def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds from start to end, and the most memory that the process had."""
+    """Seconds from start to end, and the most memory that one of its processes had."""
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stderr.close()
-    if process.returncode:
-        sys.exit(f"{' '.join(command)}:\n{said.decode()}")
-    return time.perf_counter() - begun, usage.ru_maxrss / 1024
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", WATCH, *command], env=environment, cwd=ROOT,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    seconds = time.perf_counter() - begun
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}:\n{done.stderr}")
+    return seconds, int(done.stdout.splitlines()[-1]) / 1024
 
 
 def _rows(city: City, path: Path) -> Path:

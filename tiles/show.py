@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import mapbox_vector_tile
-
 from tiles.address import TileAddress
 from tiles.archive import GZIP_MAGIC, TileKind
 from tiles.errors import ArchiveBroken
@@ -49,6 +47,8 @@ class ShownTile:
         """The layers of a vector tile as mapbox-vector-tile reads them, y from the north."""
         if self.kind is not TileKind.MVT or not self.body:
             return {}
+        import mapbox_vector_tile  # half a second that only those who look need wait for
+
         try:
             found: dict[str, Any] = mapbox_vector_tile.decode(self.raw, {"y_coord_down": True})
         except ArchiveBroken:

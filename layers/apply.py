@@ -8,30 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from layers import shape_batch, shapes
 from layers.catalogue_files import CatalogueFiles
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
 from layers.model import Column, Layer, Map
-from layers.sql import ident
-from layers.tables import CITY, HISTORY, history_table, layer_table, type_name
+from layers.sql import ident, literal
+from layers.tables import CITY, HISTORY, READERS, history_table, layer_table, type_name
 from layers.triggers import TRIGGERS, trigger_statements
 
-READERS = "quartier_web, quartier_officer"
+TOUCH_ALL = "SELECT quartier.touch_everything(:id, quartier.allocate_revision(:id, 0, 0, 0))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One thing that apply does: what it says of it, DDL, and bound statements."""
+    """One thing that apply does: what it says of it, DDL, bound statements, and then `work`."""
 
     says: str
     ddl: tuple[str, ...] = ()
     statements: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
+    work: Callable[[sa.Connection], object] | None = field(default=None, repr=False)
 
 
 def config_hash(layer: Layer) -> str:
@@ -42,6 +45,7 @@ def config_hash(layer: Layer) -> str:
         "zooms": [layer.minzoom, layer.maxzoom],
         "columns": [[column.name, column.type] for column in layer.tile_columns],
         "priority": layer.priority,
+        "chains": shapes.chain_columns(layer),
     }
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -65,10 +69,11 @@ def plan(connection: sa.Connection, files: CatalogueFiles) -> list[Step]:
             row = known[layer.id]
             steps += _amend(Layer.model_validate(row.declaration), layer, connection)
             steps += _mend(layer, connection)
-            steps += [_restore(layer.id)] if row.withdrawn else []
+            steps += [_restore(layer)] if row.withdrawn else []
+            steps += _shape(layer, connection)
     for layer_id, row in known.items():
         if layer_id not in files.layers and not row.withdrawn:
-            steps.append(_withdraw(layer_id))
+            steps.append(_withdraw(Layer.model_validate(row.declaration)))
     return steps + _plan_maps(connection, files.maps)
 
 
@@ -80,6 +85,8 @@ def execute(connection: sa.Connection, steps: list[Step]) -> None:
             run_ddl(connection, ddl.replace("@postgis@", schema))
         for statement, values in step.statements:
             connection.execute(sa.text(statement), values)
+        if step.work is not None:
+            step.work(connection)
     if steps:
         connection.execute(sa.text("SELECT pg_notify('quartier', '')"))
 
@@ -94,6 +101,8 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
     ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in history.indexes]
     ddl += index_statements(layer, layer.id)
     ddl += [f"GRANT SELECT ON {CITY}.{ident(layer.id)} TO {READERS}"]
+    ddl += [*shapes.fill_statements(layer, f"{CITY}.{ident(layer.id)}")]
+    ddl += [*shapes.place_statements(layer)]
     return Step(
         says=f"create layer {layer.id} ({layer.geometry}, {len(layer.columns)} columns)",
         ddl=(*ddl, *trigger_statements(layer)),
@@ -104,8 +113,38 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
                 {"id": layer.id, "declaration": _dump(layer), "hash": config_hash(layer)},
             ),
             ("INSERT INTO quartier.layer_state (layer_id) VALUES (:id)", {"id": layer.id}),
+            *((statement, {}) for statement in shapes.remember_statements(layer)),
         ),
     )
+
+
+def _readable(layer: Layer) -> str:
+    """The tables that readers of a published layer may read, as GRANT lists them."""
+    return ", ".join([f"{CITY}.{ident(layer.id)}", *shapes.tables_of(layer)])
+
+
+def _shape(layer: Layer, connection: sa.Connection) -> list[Step]:
+    """Make the overview of lines and polygons that the declaration asks for, or bring its batch
+    up to what was edited since.
+    """
+    if not shapes.has_shapes(layer):
+        return []
+    found = sa.text("SELECT definition, stale FROM quartier.shape_state WHERE layer_id = :id")
+    state = connection.execute(found, {"id": layer.id}).one_or_none()
+    steps = []
+    if state is None or state.definition != shapes.signature(layer):
+        ddl = (*shapes.rebuild_statements(layer), *trigger_statements(layer))
+        says = f"make the overview of layer {layer.id}"
+        steps.append(Step(says=says, ddl=ddl, statements=((TOUCH_ALL, {"id": layer.id}),)))
+    if shapes.has_batch(layer) and (steps or (state is not None and state.stale)):
+        what = "borders together" if layer.overview.coverage else "lines that meet"
+        steps.append(_settle(layer, f"draw the {what} in the overview of layer {layer.id}"))
+    return steps
+
+
+def _settle(layer: Layer, says: str) -> Step:
+    lock = (f"SELECT quartier.lock({literal(layer.id)})",)
+    return Step(says=says, ddl=lock, work=lambda connection: shape_batch.settle(connection, layer))
 
 
 def index_statements(layer: Layer, table: str) -> list[str]:
@@ -154,10 +193,6 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
     missing = TRIGGERS - set(there)
     if not missing:
         return []
-    touched = (
-        "SELECT quartier.touch_everything(:id, quartier.allocate_revision(:id, 0, 0, 0))",
-        {"id": layer.id},
-    )
     return [
         Step(
             says=f"mend layer {layer.id}: put back {', '.join(sorted(missing))}",
@@ -167,8 +202,9 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
                     f"ALTER TABLE {CITY}.{ident(layer.id)} ENABLE TRIGGER {ident(name)}"
                     for name in sorted(missing)
                 ),
+                *shapes.rebuild_statements(layer),
             ),
-            statements=(touched,),
+            statements=((TOUCH_ALL, {"id": layer.id}),),
         )
     ]
 
@@ -198,22 +234,22 @@ def _differences(old: Layer, new: Layer) -> list[str]:
     return [name for name in after if before[name] != after[name]]
 
 
-def _withdraw(layer_id: str) -> Step:
+def _withdraw(layer: Layer) -> Step:
     return Step(
-        says=f"withdraw layer {layer_id} (no longer declared; its data stays)",
-        ddl=(f"REVOKE SELECT ON {CITY}.{ident(layer_id)} FROM {READERS}",),
+        says=f"withdraw layer {layer.id} (no longer declared; its data stays)",
+        ddl=(f"REVOKE SELECT ON {_readable(layer)} FROM {READERS}",),
         statements=(
-            ("UPDATE quartier.layers SET withdrawn = true WHERE id = :id", {"id": layer_id}),
+            ("UPDATE quartier.layers SET withdrawn = true WHERE id = :id", {"id": layer.id}),
         ),
     )
 
 
-def _restore(layer_id: str) -> Step:
+def _restore(layer: Layer) -> Step:
     return Step(
-        says=f"publish layer {layer_id} again",
-        ddl=(f"GRANT SELECT ON {CITY}.{ident(layer_id)} TO {READERS}",),
+        says=f"publish layer {layer.id} again",
+        ddl=(f"GRANT SELECT ON {_readable(layer)} TO {READERS}",),
         statements=(
-            ("UPDATE quartier.layers SET withdrawn = false WHERE id = :id", {"id": layer_id}),
+            ("UPDATE quartier.layers SET withdrawn = false WHERE id = :id", {"id": layer.id}),
         ),
     )
 

@@ -8,6 +8,7 @@ PostgreSQL plans it once.
 
 from __future__ import annotations
 
+from layers import shapes
 from layers.model import GeometryType, Layer
 from layers.sql import ident, literal
 from layers.tables import CITY, HISTORY, content_names
@@ -32,7 +33,7 @@ def trigger_statements(layer: Layer) -> list[str]:
         _function(layer, "deleted", _deleted(layer)),
         _function(layer, "truncated", _truncated(layer)),
     ]
-    return functions + attach_statements(layer, layer.id)
+    return [*shapes.function_statements(layer), *functions, *attach_statements(layer, layer.id)]
 
 
 def attach_statements(layer: Layer, table: str) -> list[str]:
@@ -87,7 +88,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_te
 DECLARE
     touched bigint;
     cells bigint := 0;
-    current bigint;
+    current bigint;{shapes.declarations(layer)}
 BEGIN
     IF TG_TABLE_SCHEMA <> '{CITY}' OR TG_TABLE_NAME <> {literal(layer.id)} THEN
         RAISE EXCEPTION 'this function serves {CITY}.{layer.id} alone';
@@ -150,7 +151,12 @@ def _count(rows: str, layer: Layer, counted: str) -> str:
 
 
 def _inserted(layer: Layer) -> str:
-    return _count("new_rows", layer, "touched, 0, 0") + _log(layer, _places(layer, "new_rows r"))
+    fids = "SELECT fid FROM new_rows"
+    return (
+        _count("new_rows", layer, "touched, 0, 0")
+        + shapes.maintain(layer, fids, fids)
+        + _log(layer, _places(layer, "new_rows r"), *shapes.places(layer))
+    )
 
 
 def _updated(layer: Layer) -> str:
@@ -162,15 +168,27 @@ def _updated(layer: Layer) -> str:
     return (
         _count(changed_new, layer, "0, touched, 0")
         + _keep(layer, changed_old)
-        + _log(layer, _places(layer, changed_new), _places(layer, changed_old, moved))
+        + shapes.maintain(
+            layer,
+            f"SELECT r.fid FROM {changed_new}",
+            f"SELECT r.fid FROM {changed_old} WHERE {shapes.differs(layer)}",
+        )
+        + _log(
+            layer,
+            _places(layer, changed_new),
+            _places(layer, changed_old, moved),
+            *shapes.places(layer),
+        )
     )
 
 
 def _deleted(layer: Layer) -> str:
+    fids = "SELECT fid FROM old_rows"
     return (
         _count("old_rows", layer, "0, 0, touched")
         + _keep(layer, "old_rows r")
-        + _log(layer, _places(layer, "old_rows r"))
+        + shapes.maintain(layer, fids, fids)
+        + _log(layer, _places(layer, "old_rows r"), *shapes.places(layer))
     )
 
 
@@ -179,5 +197,6 @@ def _truncated(layer: Layer) -> str:
     return (
         _count(table, layer, "0, 0, touched")
         + _keep(layer, f"{table} r")
+        + shapes.forget_all(layer)
         + f"\n    PERFORM quartier.touch_everything({literal(layer.id)}, current);"
     )

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from layers import shape_batch, shapes
+from layers import shape_batch, shape_sql, shapes
 from layers.catalogue_files import CatalogueFiles
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
@@ -101,8 +101,8 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
     ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in history.indexes]
     ddl += index_statements(layer, layer.id)
     ddl += [f"GRANT SELECT ON {CITY}.{ident(layer.id)} TO {READERS}"]
-    ddl += [*shapes.fill_statements(layer, f"{CITY}.{ident(layer.id)}")]
-    ddl += [*shapes.place_statements(layer)]
+    ddl += [*shape_sql.fill_statements(layer, f"{CITY}.{ident(layer.id)}")]
+    ddl += [*shape_sql.place_statements(layer)]
     return Step(
         says=f"create layer {layer.id} ({layer.geometry}, {len(layer.columns)} columns)",
         ddl=(*ddl, *trigger_statements(layer)),
@@ -113,7 +113,7 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
                 {"id": layer.id, "declaration": _dump(layer), "hash": config_hash(layer)},
             ),
             ("INSERT INTO quartier.layer_state (layer_id) VALUES (:id)", {"id": layer.id}),
-            *((statement, {}) for statement in shapes.remember_statements(layer)),
+            *((statement, {}) for statement in shape_sql.remember_statements(layer)),
         ),
     )
 
@@ -133,7 +133,7 @@ def _shape(layer: Layer, connection: sa.Connection) -> list[Step]:
     state = connection.execute(found, {"id": layer.id}).one_or_none()
     steps = []
     if state is None or state.definition != shapes.signature(layer):
-        ddl = (*shapes.rebuild_statements(layer), *trigger_statements(layer))
+        ddl = (*shape_sql.rebuild_statements(layer), *trigger_statements(layer))
         says = f"make the overview of layer {layer.id}"
         steps.append(Step(says=says, ddl=ddl, statements=((TOUCH_ALL, {"id": layer.id}),)))
     if shapes.has_batch(layer) and (steps or (state is not None and state.stale)):
@@ -202,7 +202,7 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
                     f"ALTER TABLE {CITY}.{ident(layer.id)} ENABLE TRIGGER {ident(name)}"
                     for name in sorted(missing)
                 ),
-                *shapes.rebuild_statements(layer),
+                *shape_sql.rebuild_statements(layer),
             ),
             statements=((TOUCH_ALL, {"id": layer.id}),),
         )

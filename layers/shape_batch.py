@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from layers.model import Layer
-from layers.shapes import bands, chain_bands, chain_columns, has_batch, reshape, shapes_table
+from layers.shape_sql import reshape
+from layers.shapes import bands, carried, chain_bands, chain_columns, has_batch, shapes_table
 from layers.sql import ident, literal
 from layers.tables import CITY
 from layers.triggers import LOG_BOUND
@@ -85,17 +86,17 @@ def _replace(connection: sa.Connection, layer: Layer) -> None:
     connection.execute(
         sa.text(
             "CREATE TEMP TABLE moved ON COMMIT DROP AS"
-            " SELECT s.band, s.fid, s.geom AS old, t.geom AS new"
+            " SELECT t.band, s.fid, s.geom AS old, t.geom AS new"
             f" FROM {shapes_table(layer)} s JOIN settled t ON t.fid = s.fid AND t.band = s.band"
             f" JOIN {CITY}.{ident(layer.id)} c ON c.fid = s.fid"
-            f" WHERE quartier.reach(c.tile_geom) >= CASE s.band {smallest} END"
+            f" WHERE quartier.reach(c.tile_geom) >= CASE t.band {smallest} END"
             " AND s.geom::bytea IS DISTINCT FROM t.geom::bytea"
         )
     )
     connection.execute(
         sa.text(
             f"UPDATE {shapes_table(layer)} s SET geom = m.new FROM moved m"
-            " WHERE m.fid = s.fid AND m.band = s.band"
+            ' WHERE m.fid = s.fid AND m.band = s."#band"'
         )
     )
     _touch(connection, layer, "SELECT old FROM moved UNION ALL SELECT new FROM moved")
@@ -134,16 +135,22 @@ def _join(connection: sa.Connection, layer: Layer) -> None:
 
 
 def _draw_chains(connection: sa.Connection, layer: Layer) -> None:
+    """A chain carries what its lines agree in, which its first member tells."""
     shapes, tops = shapes_table(layer), chain_bands(layer)
+    told = chain_columns(layer)
+    names = "".join(f", {ident(column.name)}" for column in carried(layer))
+    alike = "".join(f", c.{ident(k.name)}" if k.name in told else ", NULL" for k in carried(layer))
     statements = [
         f"DELETE FROM {shapes} s USING member m"
-        " WHERE s.fid = m.fid AND s.band = ANY (CAST(:tops AS int[]))",
-        f"INSERT INTO {shapes} (band, fid, geom, size, part_of)"
-        f" SELECT b, m.fid, NULL, ST_Length(c.tile_geom), m.chain FROM member m"
+        ' WHERE s.fid = m.fid AND s."#band" = ANY (CAST(:tops AS int[]))',
+        f'INSERT INTO {shapes} ("#band", fid, "#size", "#part_of"{names})'
+        f" SELECT b, m.fid, ST_Length(c.tile_geom), m.chain"
+        f"{''.join(f', c.{ident(column.name)}' for column in carried(layer))} FROM member m"
         f" JOIN {CITY}.{ident(layer.id)} c ON c.fid = m.fid"
         " CROSS JOIN unnest(CAST(:tops AS int[])) b",
-        f"INSERT INTO {shapes} (band, fid, geom, size)"
-        " SELECT s.band, j.chain, s.geom, s.size FROM chained j,"
+        f'INSERT INTO {shapes} ("#band", fid, geom, "#size"{names})'
+        f" SELECT s.band, j.chain, s.geom, s.size{alike} FROM chained j"
+        f" JOIN {CITY}.{ident(layer.id)} c ON c.fid = -j.chain,"
         " LATERAL quartier.shapes_of(j.chain, j.geom, CAST(:tops AS int[])) s",
     ]
     for statement in statements:
@@ -153,8 +160,8 @@ def _draw_chains(connection: sa.Connection, layer: Layer) -> None:
 def _chains_there(connection: sa.Connection, layer: Layer) -> dict[int, tuple[int, ...]]:
     there: dict[int, list[int]] = defaultdict(list)
     query = (
-        f"SELECT DISTINCT part_of, fid FROM {shapes_table(layer)} WHERE part_of IS NOT NULL"
-        " ORDER BY 1, 2"
+        f'SELECT DISTINCT "#part_of", fid FROM {shapes_table(layer)}'
+        ' WHERE "#part_of" IS NOT NULL ORDER BY 1, 2'
     )
     for chain, fid in connection.execute(sa.text(query)):
         there[chain].append(fid)

@@ -8,7 +8,7 @@ PostgreSQL plans it once.
 
 from __future__ import annotations
 
-from layers import shapes
+from layers import shape_sql
 from layers.model import GeometryType, Layer
 from layers.sql import ident, literal
 from layers.tables import CITY, HISTORY, content_names
@@ -33,7 +33,7 @@ def trigger_statements(layer: Layer) -> list[str]:
         _function(layer, "deleted", _deleted(layer)),
         _function(layer, "truncated", _truncated(layer)),
     ]
-    return [*shapes.function_statements(layer), *functions, *attach_statements(layer, layer.id)]
+    return [*shape_sql.function_statements(layer), *functions, *attach_statements(layer, layer.id)]
 
 
 def attach_statements(layer: Layer, table: str) -> list[str]:
@@ -88,7 +88,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_te
 DECLARE
     touched bigint;
     cells bigint := 0;
-    current bigint;{shapes.declarations(layer)}
+    current bigint;{shape_sql.declarations(layer)}
 BEGIN
     IF TG_TABLE_SCHEMA <> '{CITY}' OR TG_TABLE_NAME <> {literal(layer.id)} THEN
         RAISE EXCEPTION 'this function serves {CITY}.{layer.id} alone';
@@ -151,11 +151,10 @@ def _count(rows: str, layer: Layer, counted: str) -> str:
 
 
 def _inserted(layer: Layer) -> str:
-    fids = "SELECT fid FROM new_rows"
     return (
         _count("new_rows", layer, "touched, 0, 0")
-        + shapes.maintain(layer, fids, fids)
-        + _log(layer, _places(layer, "new_rows r"), *shapes.places(layer))
+        + shape_sql.maintain(layer, "new_rows")
+        + _log(layer, _places(layer, "new_rows r"), *shape_sql.places(layer))
     )
 
 
@@ -168,27 +167,22 @@ def _updated(layer: Layer) -> str:
     return (
         _count(changed_new, layer, "0, touched, 0")
         + _keep(layer, changed_old)
-        + shapes.maintain(
-            layer,
-            f"SELECT r.fid FROM {changed_new}",
-            f"SELECT r.fid FROM {changed_old} WHERE {shapes.differs(layer)}",
-        )
+        + shape_sql.maintain_updated(layer, changed_old)
         + _log(
             layer,
             _places(layer, changed_new),
             _places(layer, changed_old, moved),
-            *shapes.places(layer),
+            *shape_sql.places(layer),
         )
     )
 
 
 def _deleted(layer: Layer) -> str:
-    fids = "SELECT fid FROM old_rows"
     return (
         _count("old_rows", layer, "0, 0, touched")
         + _keep(layer, "old_rows r")
-        + shapes.maintain(layer, fids, fids)
-        + _log(layer, _places(layer, "old_rows r"), *shapes.places(layer))
+        + shape_sql.maintain(layer, "old_rows")
+        + _log(layer, _places(layer, "old_rows r"), *shape_sql.places(layer))
     )
 
 
@@ -197,6 +191,6 @@ def _truncated(layer: Layer) -> str:
     return (
         _count(table, layer, "0, 0, touched")
         + _keep(layer, f"{table} r")
-        + shapes.forget_all(layer)
+        + shape_sql.forget_all(layer)
         + f"\n    PERFORM quartier.touch_everything({literal(layer.id)}, current);"
     )

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from layers import merge_sql as merge
-from layers import shape_batch, shapes
+from layers import shape_batch, shape_sql
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import ColumnType, Layer
@@ -289,7 +289,7 @@ def _swap(connection: sa.Connection, layer: Layer, run_id: int) -> None:
         index = ident(f"{temporary}_geom")
         ddl.append(f"CREATE INDEX {index} ON {moved} USING gist (tile_geom)")
     ddl += [
-        *shapes.fill_statements(layer, moved),
+        *shape_sql.fill_statements(layer, moved),
         f"ANALYZE {moved}",
         f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; DROP TABLE {table}",
         f"ALTER TABLE {moved} RENAME TO {ident(name)}",
@@ -304,7 +304,7 @@ def _swap(connection: sa.Connection, layer: Layer, run_id: int) -> None:
     if layer.has_geometry:
         index = f"{CITY}.{ident(f'{temporary}_geom')}"
         ddl.append(f"ALTER INDEX {index} RENAME TO {ident(f'{name}_tile_geom_idx')}")
-    ddl += [*shapes.place_statements(layer), *shapes.remember_statements(layer)]
+    ddl += [*shape_sql.place_statements(layer), *shape_sql.remember_statements(layer)]
     schema = postgis_schema(connection)
     for statement in [*ddl, *attach_statements(layer, name)]:
         run_ddl(connection, statement.replace("@postgis@", schema))

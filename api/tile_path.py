@@ -20,7 +20,7 @@ from api.problems import Problem, problem_of
 from layers.catalog import Catalog
 from layers.errors import QueryRefused
 from layers.feed import Feed
-from tiles.address import TileAddress, parse_layers
+from tiles.address import TileAddress, TileLayer, parse_layers
 from tiles.cache import Entry
 from tiles.errors import AddressRefused
 from tiles.render import Renderer, decompress
@@ -131,7 +131,7 @@ class TilePath:
         return {**start, "headers": [*start["headers"], (b"cache-status", status)]}
 
     async def _still_good(
-        self, ids: Sequence[str], at: TileAddress, asked: tuple[bool, bytes], send: Send
+        self, ids: Sequence[TileLayer], at: TileAddress, asked: tuple[bool, bytes], send: Send
     ) -> bool:
         """Tell a client that has this very version so, before anything is made."""
         gzip, tags = asked
@@ -144,7 +144,7 @@ class TilePath:
         return True
 
     async def _render(
-        self, path: str, ids: Sequence[str], at: TileAddress, receive: Receive
+        self, path: str, ids: Sequence[TileLayer], at: TileAddress, receive: Receive
     ) -> Hot | None:
         generation = self._feed.generation
         entry = await _unless_gone(self._renderer.render(ids, at), receive)
@@ -166,7 +166,7 @@ class TilePath:
         self._hot[path] = hot
 
 
-def _parse(path: str) -> tuple[tuple[str, ...], TileAddress]:
+def _parse(path: str) -> tuple[tuple[TileLayer, ...], TileAddress]:
     parts = path[len(PREFIX) : -len(SUFFIX)].split("/")
     if len(parts) != 4:
         raise AddressRefused("path", path, "write /tiles/{layers}/{z}/{x}/{y}.mvt")
@@ -210,9 +210,9 @@ def _refuse_parameters(query_string: bytes) -> None:
             raise QueryRefused(name, value, "is not a parameter here; tiles take none yet")
 
 
-def _cache_control(catalog: Catalog, ids: Sequence[str]) -> bytes:
+def _cache_control(catalog: Catalog, ids: Sequence[TileLayer]) -> bytes:
     """A layer may let clients keep its tiles; a composite keeps to its strictest layer."""
-    ages = [catalog.layer(layer_id).layer.max_age_s for layer_id in ids]
+    ages = [catalog.layer(each.id).layer.max_age_s for each in ids]
     if any(age is None for age in ages):
         return b"no-cache"
     return f"max-age={min(age for age in ages if age is not None)}".encode()
@@ -232,7 +232,7 @@ def _answer_of(entry: Entry, cache_control: bytes, *, gzip: bool) -> Answer:
     etag = _etag(entry.validator, gzip=gzip)
     headers: Headers = [*COMMON, (b"etag", etag), (b"cache-control", cache_control)]
     if entry.truncated:
-        headers.append((b"quartier-truncated", ",".join(entry.truncated).encode()))
+        headers.append((b"quartier-truncated", ", ".join(entry.truncated).encode()))
     if not entry.body:
         start = {"type": "http.response.start", "status": 204, "headers": headers}
         return Answer(etag, start, NO_BODY, _not_modified(etag, cache_control))

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from layers import shape_batch, shape_sql, shapes
+from layers import overviews, shape_batch, shape_sql, shapes
 from layers.catalogue_files import CatalogueFiles
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
@@ -58,7 +58,7 @@ def plan(connection: sa.Connection, files: CatalogueFiles) -> list[Step]:
     known = {
         row.id: row
         for row in connection.execute(
-            sa.text("SELECT id, declaration, config_hash, withdrawn FROM quartier.layers")
+            sa.text("SELECT id, declaration, overview, withdrawn FROM quartier.layers")
         )
     }
     steps: list[Step] = []
@@ -69,6 +69,7 @@ def plan(connection: sa.Connection, files: CatalogueFiles) -> list[Step]:
             row = known[layer.id]
             steps += _amend(Layer.model_validate(row.declaration), layer, connection)
             steps += _mend(layer, connection)
+            steps += [_count_anew(layer)] if row.overview != overviews.signature(layer) else []
             steps += [_restore(layer)] if row.withdrawn else []
             steps += _shape(layer, connection)
     for layer_id, row in known.items():
@@ -100,19 +101,25 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
     ddl = [str(CreateTable(item).compile(dialect=dialect)) for item in (table, history)]
     ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in history.indexes]
     ddl += index_statements(layer, layer.id)
-    ddl += [f"GRANT SELECT ON {CITY}.{ident(layer.id)} TO {READERS}"]
+    ddl += [*overviews.table_statements(layer)]
     ddl += [*shape_sql.fill_statements(layer, f"{CITY}.{ident(layer.id)}")]
-    ddl += [*shape_sql.place_statements(layer)]
+    ddl += [*shape_sql.place_statements(layer), f"GRANT SELECT ON {_readable(layer)} TO {READERS}"]
     return Step(
         says=f"create layer {layer.id} ({layer.geometry}, {len(layer.columns)} columns)",
         ddl=(*ddl, *trigger_statements(layer)),
         statements=(
             (
-                "INSERT INTO quartier.layers (id, declaration, config_hash)"
-                " VALUES (:id, CAST(:declaration AS jsonb), :hash)",
-                {"id": layer.id, "declaration": _dump(layer), "hash": config_hash(layer)},
+                "INSERT INTO quartier.layers (id, declaration, config_hash, overview)"
+                " VALUES (:id, CAST(:declaration AS jsonb), :hash, :overview)",
+                {
+                    "id": layer.id,
+                    "declaration": _dump(layer),
+                    "hash": config_hash(layer),
+                    "overview": overviews.signature(layer),
+                },
             ),
             ("INSERT INTO quartier.layer_state (layer_id) VALUES (:id)", {"id": layer.id}),
+            *overviews.count_anew(layer),
             *((statement, {}) for statement in shape_sql.remember_statements(layer)),
         ),
     )
@@ -120,7 +127,24 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
 
 def _readable(layer: Layer) -> str:
     """The tables that readers of a published layer may read, as GRANT lists them."""
-    return ", ".join([f"{CITY}.{ident(layer.id)}", *shapes.tables_of(layer)])
+    return ", ".join(
+        [f"{CITY}.{ident(layer.id)}", *overviews.tables_of(layer), *shapes.tables_of(layer)]
+    )
+
+
+def _count_anew(layer: Layer) -> Step:
+    """Make the overview that the declaration asks for, and say that every tile has changed."""
+    grants = [f"GRANT SELECT ON {table} TO {READERS}" for table in overviews.tables_of(layer)]
+    kept = "UPDATE quartier.layers SET overview = :overview WHERE id = :id"
+    return Step(
+        says=f"make the overview of layer {layer.id}",
+        ddl=(*overviews.table_statements(layer), *grants, *trigger_statements(layer)),
+        statements=(
+            *overviews.count_anew(layer),
+            (TOUCH_ALL, {"id": layer.id}),
+            (kept, {"id": layer.id, "overview": overviews.signature(layer)}),
+        ),
+    )
 
 
 def _shape(layer: Layer, connection: sa.Connection) -> list[Step]:
@@ -204,7 +228,7 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
                 ),
                 *shape_sql.rebuild_statements(layer),
             ),
-            statements=((TOUCH_ALL, {"id": layer.id}),),
+            statements=(*overviews.count_anew(layer), (TOUCH_ALL, {"id": layer.id})),
         )
     ]
 

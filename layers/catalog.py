@@ -39,7 +39,8 @@ class PublishedLayer:
     """A layer and the state it is in.
 
     `revision` is 0 and `changed_at` None before the first row. `config_hash` changes with
-    every part of the declaration that shows in a tile.
+    every part of the declaration that shows in a tile. Below `detail_zoom` a layer of points
+    shows counted cells; its cube goes down to `cube_depth` (-1: there is none).
     """
 
     layer: Layer
@@ -48,6 +49,8 @@ class PublishedLayer:
     config_hash: str
     extent: Bounds | None = None
     count: int | None = None
+    detail_zoom: int = 0
+    cube_depth: int = -1
 
     @property
     def id(self) -> str:

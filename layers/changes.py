@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BUFFER_FRACTION = 64 / 4096  # how far past its edge a tile draws, in tile widths
+STRAY_FRACTION = 1 / 512  # an overview draws a shape up to a pixel from its place
 TOUCH = 1e-6  # cells; what lies on the buffer's edge is in the tile
 REMEMBERED = 50_000  # tiles whose version is kept at hand, for each layer
 Cells = NDArray[np.int64]
@@ -90,6 +91,24 @@ class ChangeLog:
 
 def _reach(index: int, scale: float) -> tuple[int, int]:
     """First and last cell that a tile's column (or row) and its buffer reach."""
-    first = np.floor((index - BUFFER_FRACTION) * scale - TOUCH)
-    last = np.floor((index + 1 + BUFFER_FRACTION) * scale + TOUCH)
+    around = BUFFER_FRACTION + STRAY_FRACTION
+    first = np.floor((index - around) * scale - TOUCH)
+    last = np.floor((index + 1 + around) * scale + TOUCH)
     return int(first), int(last)
+
+
+def morton(x: int, y: int) -> int:
+    """The Morton code of column x and row y, x in the even bits."""
+    return _spread(x) | _spread(y) << 1
+
+
+def _spread(bits: int) -> int:
+    for shift, mask in (
+        (16, 0x0000FFFF0000FFFF),
+        (8, 0x00FF00FF00FF00FF),
+        (4, 0x0F0F0F0F0F0F0F0F),
+        (2, 0x3333333333333333),
+        (1, 0x5555555555555555),
+    ):
+        bits = (bits | bits << shift) & mask
+    return bits

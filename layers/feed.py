@@ -30,7 +30,7 @@ FACTS_PAUSE_S = 2.0  # counts and extents of a busy layer are taken at most this
 
 STATE = """
     SELECT id, declaration::text AS declaration, config_hash, revision, base_revision, log_epoch,
-           changed_at, salt
+           changed_at, salt, detail_zoom, cube_depth
     FROM quartier.public_layers ORDER BY id"""
 MAPS = "SELECT id, declaration::text AS declaration FROM quartier.public_maps ORDER BY id"
 CHANGES = """
@@ -185,6 +185,8 @@ class Feed:
             config_hash=row["config_hash"],
             extent=extent,
             count=count,
+            detail_zoom=row["detail_zoom"],
+            cube_depth=row["cube_depth"],
         )
 
     async def _follow(self) -> None:

@@ -325,12 +325,17 @@ class Layer(Value):
         """The columns that travel in tiles, in declared order."""
         if self.tile is not None:
             return tuple(self.column(name) for name in self.tile)
-        needed = dict.fromkeys(
-            name
-            for field, name in self._columns_named()
-            if field not in ("key", "priority", "overview.merge_by")
-        )
-        return tuple(self.column(name) for name in needed)
+        return tuple(self.column(name) for name in self._names_styled())
+
+    @property
+    def style_columns(self) -> tuple[Column, ...]:
+        """Those of them that the style needs: no budget of a tile leaves them out."""
+        needed = self._names_styled()
+        return tuple(column for column in self.tile_columns if column.name in needed)
+
+    def _names_styled(self) -> dict[str, None]:
+        unseen = ("key", "priority", "tile", "overview.merge_by")
+        return dict.fromkeys(name for field, name in self._columns_named() if field not in unseen)
 
     def covers(self, z: int) -> bool:
         """Whether tiles of zoom `z` hold anything of this layer."""

@@ -18,20 +18,21 @@ from numpy.typing import NDArray
 
 from layers.model import Layer
 from layers.shape_sql import reshape
-from layers.shapes import bands, carried, chain_bands, chain_columns, has_batch, shapes_table
+from layers.shapes import (
+    bands,
+    carried,
+    chain_bands,
+    chain_columns,
+    has_batch,
+    pixel_m,
+    shapes_table,
+)
 from layers.sql import ident, literal
 from layers.tables import CITY
 from layers.triggers import LOG_BOUND
 
-WORLD = 40075016.68557849  # metres of EPSG:3857 around the equator
-TILE_PIXELS = 512  # of MapLibre; smaller tiles show the same shapes smaller
 MOST_PLACES = 10_000  # logged one by one; beyond, everything counts as touched
 Geometries = NDArray[np.object_]
-
-
-def pixel_m(z: int) -> float:
-    """The side of a pixel at zoom `z`, in metres of EPSG:3857."""
-    return WORLD / TILE_PIXELS / 2.0**z
 
 
 def is_stale(connection: sa.Connection, layer: Layer) -> bool:

@@ -43,8 +43,8 @@ def fill_statements(layer: Layer, source: str) -> list[str]:
         name = f"{STAGE}.{ident(labels_name(layer))}"
         statements += [
             f"CREATE TABLE {name} (fid bigint NOT NULL, geom @postgis@.geometry(Point, 3857)"
-            " NOT NULL, size float8 NOT NULL, area float8 NOT NULL)",
-            f"INSERT INTO {name} (fid, geom, size, area) {_labelled(layer, source)} ORDER BY geom",
+            ' NOT NULL, "#size" float8 NOT NULL, "#area" float8 NOT NULL)',
+            f"INSERT INTO {name} {_labelled(layer, source)} ORDER BY geom",
             *_label_indexes(layer, name),
         ]
     return statements
@@ -69,7 +69,7 @@ def _label_indexes(layer: Layer, name: str) -> list[str]:
     return [
         f"ALTER TABLE {name} ADD CONSTRAINT {ident(f'{said}_pkey')} PRIMARY KEY (fid)",
         f"CREATE INDEX {ident(f'{said}_geom')} ON {name} USING gist (geom)",
-        f"CREATE INDEX {ident(f'{said}_size')} ON {name} (size)",
+        f'CREATE INDEX {ident(f"{said}_size")} ON {name} ("#size")',
         f"ANALYZE {name}",
     ]
 
@@ -175,7 +175,7 @@ def _label_anew(layer: Layer, rows: str) -> str:
     labels = labels_table(layer)
     return f"""
     DELETE FROM {labels} l WHERE l.fid = ANY (changed);
-    INSERT INTO {labels} (fid, geom, size, area)
+    INSERT INTO {labels}
         {_labelled(layer, rows)} AND c.fid = ANY (changed);"""
 
 

@@ -24,6 +24,8 @@ OVERVIEW = "city_overview"
 FORMAT = "1"  # raise it when the same rows are to give other shapes
 FIRST_TRUE_ZOOM = 14  # from here on tiles show geometries as they are
 LAST_CHAIN_ZOOM = 11  # above it each line is drawn by itself
+WORLD = 40075016.68557849  # metres of EPSG:3857 around the equator
+TILE_PIXELS = 512  # of MapLibre; where tiles are drawn smaller, so are their shapes
 DRAWN = frozenset({GeometryType.LINE, GeometryType.POLYGON, GeometryType.MIXED})
 
 
@@ -45,6 +47,11 @@ def band_of(layer: Layer, z: int) -> int | None:
     if has_shapes(layer) and layer.minzoom <= z < min(layer.maxzoom, FIRST_TRUE_ZOOM):
         return z | 1
     return None
+
+
+def pixel_m(z: int) -> float:
+    """The side of a pixel at zoom `z`, in metres of EPSG:3857."""
+    return WORLD / TILE_PIXELS / 2.0**z
 
 
 def bands(layer: Layer) -> list[int]:

@@ -8,7 +8,7 @@ PostgreSQL plans it once.
 
 from __future__ import annotations
 
-from layers import shape_sql
+from layers import overviews, shape_sql
 from layers.model import GeometryType, Layer
 from layers.sql import ident, literal
 from layers.tables import CITY, HISTORY, content_names
@@ -33,7 +33,8 @@ def trigger_statements(layer: Layer) -> list[str]:
         _function(layer, "deleted", _deleted(layer)),
         _function(layer, "truncated", _truncated(layer)),
     ]
-    return [*shape_sql.function_statements(layer), *functions, *attach_statements(layer, layer.id)]
+    made = [*overviews.rebuild_statements(layer), *shape_sql.function_statements(layer)]
+    return [*made, *functions, *attach_statements(layer, layer.id)]
 
 
 def attach_statements(layer: Layer, table: str) -> list[str]:
@@ -88,7 +89,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_te
 DECLARE
     touched bigint;
     cells bigint := 0;
-    current bigint;{shape_sql.declarations(layer)}
+    current bigint;{overviews.declarations(layer)}{shape_sql.declarations(layer)}
 BEGIN
     IF TG_TABLE_SCHEMA <> '{CITY}' OR TG_TABLE_NAME <> {literal(layer.id)} THEN
         RAISE EXCEPTION 'this function serves {CITY}.{layer.id} alone';
@@ -151,8 +152,10 @@ def _count(rows: str, layer: Layer, counted: str) -> str:
 
 
 def _inserted(layer: Layer) -> str:
+    points = overviews.changed_points(layer, inserted=True, deleted=False)
     return (
         _count("new_rows", layer, "touched, 0, 0")
+        + overviews.maintain(layer, points)
         + shape_sql.maintain(layer, "new_rows")
         + _log(layer, _places(layer, "new_rows r"), *shape_sql.places(layer))
     )
@@ -164,9 +167,11 @@ def _updated(layer: Layer) -> str:
     changed_old = f"old_rows r JOIN new_rows n ON n.fid = r.fid AND n.since = {since}"
     changed_new = f"(SELECT * FROM new_rows WHERE since = {since}) r"
     moved = "r.tile_geom IS DISTINCT FROM n.tile_geom"
+    points = overviews.changed_points(layer, inserted=True, deleted=True)
     return (
         _count(changed_new, layer, "0, touched, 0")
         + _keep(layer, changed_old)
+        + overviews.maintain(layer, points)
         + shape_sql.maintain_updated(layer, changed_old)
         + _log(
             layer,
@@ -178,9 +183,11 @@ def _updated(layer: Layer) -> str:
 
 
 def _deleted(layer: Layer) -> str:
+    points = overviews.changed_points(layer, inserted=False, deleted=True)
     return (
         _count("old_rows", layer, "0, 0, touched")
         + _keep(layer, "old_rows r")
+        + overviews.maintain(layer, points, shrinks=True)
         + shape_sql.maintain(layer, "old_rows")
         + _log(layer, _places(layer, "old_rows r"), *shape_sql.places(layer))
     )
@@ -191,6 +198,7 @@ def _truncated(layer: Layer) -> str:
     return (
         _count(table, layer, "0, 0, touched")
         + _keep(layer, f"{table} r")
+        + overviews.forget_all(layer)
         + shape_sql.forget_all(layer)
         + f"\n    PERFORM quartier.touch_everything({literal(layer.id)}, current);"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import NamedTuple, Self
 
 from layers.model import MAX_ZOOM
@@ -34,11 +35,42 @@ def _whole(name: str, text: str, last: int) -> int:
     return number
 
 
-def parse_layers(text: str) -> tuple[str, ...]:
-    """The layer ids of a composite, in the order asked; raises AddressRefused."""
-    ids = tuple(text.split(","))
-    if len(ids) > MAX_LAYERS:
-        raise AddressRefused("layers", f"{len(ids)} ids", f"ask for {MAX_LAYERS} layers at most")
-    if len(set(ids)) < len(ids):
+class Show(StrEnum):
+    """What a tile shows of a layer: its features, or something made of them."""
+
+    FEATURES = "features"
+    HEAT = "heat"
+    LABELS = "labels"
+
+
+class TileLayer(NamedTuple):
+    """A layer of a tile: `trees`, or a presentation of it such as `trees:heat`."""
+
+    id: str
+    show: Show = Show.FEATURES
+
+    @property
+    def name(self) -> str:
+        """Its name in addresses and in the tile."""
+        return self.id if self.show is Show.FEATURES else f"{self.id}:{self.show}"
+
+
+def parse_layers(text: str) -> tuple[TileLayer, ...]:
+    """The layers of a composite, in the order asked; raises AddressRefused."""
+    names = text.split(",")
+    if len(names) > MAX_LAYERS:
+        raise AddressRefused("layers", f"{len(names)} ids", f"ask for {MAX_LAYERS} layers at most")
+    if len(set(names)) < len(names):
         raise AddressRefused("layers", text, "name each layer once")
-    return ids
+    return tuple(_layer(name) for name in names)
+
+
+def _layer(name: str) -> TileLayer:
+    layer_id, colon, show = name.partition(":")
+    if not colon:
+        return TileLayer(name)
+    if show not in (Show.HEAT, Show.LABELS):
+        raise AddressRefused(
+            "layers", name, f"write {layer_id}, {layer_id}:heat or {layer_id}:labels"
+        )
+    return TileLayer(layer_id, Show(show))

@@ -5,54 +5,82 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layers.changes import BUFFER_FRACTION
-from layers.model import Column, ColumnType, Layer
+from layers.model import Column, ColumnType, GeometryType, Layer
 from layers.sql import ident, literal
 from layers.tables import CITY
 from tiles.address import TileAddress
 
 EXTENT = 4096  # the MVT grid; every client assumes it
 BUFFER = int(EXTENT * BUFFER_FRACTION)  # grid units drawn past the edge, so strokes meet at seams
-MAX_FEATURES = 50_000  # of one layer in one tile, give or take one; a header tells of more
+MAX_FEATURES = 50_000  # of one layer in one tile; a header tells of more
 TEXT_TYPES = {ColumnType.DATE, ColumnType.DATETIME, ColumnType.TIME}  # MVT has no type for them
 SCATTER = "((fid & 1048575) * 2654435761) & 4294967295"  # an even sample, the same everywhere
 
 
 @dataclass(frozen=True, slots=True)
 class TileQuery:
-    """A statement and its arguments. It returns one row: `revision`, `tile`, `truncated`."""
+    """A statement and its arguments. It returns one row: `revision`, `tile`, `features` (how
+    many it holds) and, where it may hold less than there is, `matched`.
+    """
 
     sql: str
     args: tuple[object, ...]
 
 
-def tile_query(layer: Layer, at: TileAddress) -> TileQuery:
-    """The query for one tile of one layer; its text depends on the layer alone.
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a tile may hold of a layer: so many features, all columns or the style's alone."""
 
-    Where it answers `truncated`, the tile lacks features: ask `sample_query` instead.
+    features: int = MAX_FEATURES
+    style_only: bool = False
+
+
+def tile_query(layer: Layer, name: str, at: TileAddress) -> TileQuery:
+    """The query for one tile of one layer, as the MVT layer `name`; its text depends on the
+    layer alone.
+
+    Where it answers more than MAX_FEATURES, the tile lacks features: ask `cut_query` instead.
     """
     # An expression, so that the planner never walks the index of fid to find a few rows.
-    return TileQuery(_tile_sql(layer, [*_important(layer), "fid + 0"]), at)
+    order = [*important(layer), "fid + 0"]
+    return TileQuery(_tile_sql(layer, name, order, Cut(MAX_FEATURES + 1)), at)
 
 
-def sample_query(layer: Layer, at: TileAddress) -> TileQuery:
-    """The query for a tile that may not hold everything: the most important features or, where
-    none is, an even sample over the tile; the same ones each time.
+def cut_query(layer: Layer, name: str, at: TileAddress, cut: Cut) -> TileQuery:
+    """The query for a tile that may not hold everything: the most important features; where none
+    is declared to be, the longest or largest, and of points an even sample over the tile. The
+    same ones each time.
     """
-    return TileQuery(_tile_sql(layer, [*_important(layer), SCATTER, "fid"]), at)
+    matched = f""",
+               (SELECT count(*) FROM {CITY}.{ident(layer.id)} WHERE {_IN_TILE}) AS matched"""
+    order = [*important(layer), *_size(layer), SCATTER, "fid"]
+    return TileQuery(_tile_sql(layer, name, order, cut, matched), at)
 
 
-def _tile_sql(layer: Layer, order: list[str]) -> str:
+_IN_TILE = f"tile_geom && ST_TileEnvelope($1, $2, $3, margin => {BUFFER_FRACTION})"
+
+
+def revision_of(layer: Layer) -> str:
+    """The revision of the snapshot a statement reads, as SQL."""
+    return f"(SELECT revision FROM quartier.public_state WHERE layer_id = {literal(layer.id)})"
+
+
+def columns_in(layer: Layer, cut: Cut) -> tuple[Column, ...]:
+    """The columns that travel: what a style needs always does."""
+    return layer.style_columns if cut.style_only else layer.tile_columns
+
+
+def _tile_sql(layer: Layer, name: str, order: list[str], cut: Cut, more: str = "") -> str:
     """One statement, so that the revision is that of the snapshot the features came from."""
-    columns = "".join(f", {_value(column)}" for column in layer.tile_columns)
-    raw = "".join(f", {ident(column.name)}" for column in layer.tile_columns)
+    columns = "".join(f", {value_of(column)}" for column in columns_in(layer, cut))
+    raw = "".join(f", {ident(column.name)}" for column in columns_in(layer, cut))
     # Transform the envelope, never the column: the index is on the stored tile_geom. Order the
     # rows before their geometries are cut: what is sorted stays small. The envelope is a subquery
     # so that a prepared plan works it out once and not for each row.
     return f"""
-        SELECT (SELECT revision FROM quartier.public_state WHERE layer_id = {literal(layer.id)})
-                   AS revision,
-               ST_AsMVT("#m", {literal(layer.id)}, {EXTENT}, 'geom', 'fid') AS tile,
-               count(*) > {MAX_FEATURES} AS truncated
+        SELECT {revision_of(layer)} AS revision,
+               ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', 'fid') AS tile,
+               count(*) AS features{more}
         FROM (
             SELECT fid,
                    ST_AsMVTGeom(tile_geom, (SELECT ST_TileEnvelope($1, $2, $3)::box2d),
@@ -60,19 +88,27 @@ def _tile_sql(layer: Layer, order: list[str]) -> str:
             FROM (
                 SELECT fid, tile_geom{raw}
                 FROM {CITY}.{ident(layer.id)}
-                WHERE tile_geom && ST_TileEnvelope($1, $2, $3, margin => {BUFFER_FRACTION})
+                WHERE {_IN_TILE}
                 ORDER BY {", ".join(order)}
-                LIMIT {MAX_FEATURES + 1}
+                LIMIT {cut.features}
             ) r
         ) AS "#m" -- an alias that no declared column can have"""
 
 
-def _value(column: Column) -> str:
+def value_of(column: Column) -> str:
+    """A column as MVT can hold it, under its name."""
     name = ident(column.name)
     return f"{name}::text AS {name}" if column.type in TEXT_TYPES else name
 
 
-def _important(layer: Layer) -> list[str]:
+def _size(layer: Layer) -> list[str]:
+    if layer.geometry is GeometryType.POINT:
+        return []
+    return ["ST_Area(tile_geom) DESC", "ST_Length(tile_geom) DESC"]
+
+
+def important(layer: Layer) -> list[str]:
+    """The declared priority, as ORDER BY lists it."""
     return [
         f"{ident(name.removeprefix('-'))} {'DESC' if name.startswith('-') else 'ASC'} NULLS LAST"
         for name in layer.priority

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
-
-from isal import isal_zlib
 
 from layers.catalog import Catalog, PublishedLayer
 from layers.changes import ChangeLog
 from layers.errors import StoreUnavailable
-from layers.model import Layer
-from tiles.address import TileAddress
+from tiles.address import TileAddress, TileLayer
 from tiles.cache import Entry, SingleFlight, TileCache
-from tiles.errors import AddressRefused
-from tiles.query import TileQuery, sample_query, tile_query
+from tiles.drawn import Drawn, draw
+from tiles.packing import compress, decompress
+from tiles.parts import Database, Part, make_parts
 
-TILE_FORMAT = "1"  # raise it when the same rows are to give other bytes
-GZIP = 31  # wbits of a gzip container; its header carries no time, so bytes are reproducible
-INLINE_BYTES = 64_000  # compressed at once; more than that would hold up the other requests
+__all__ = ["Renderer", "compress", "decompress"]
+
+TILE_FORMAT = "2"  # raise it when the same rows are to give other bytes
 ATTEMPTS = 5
-
-
-class Row(Protocol):
-    """What a tile statement answers."""
-
-    def __getitem__(self, name: str) -> object: ...
-
-
-class Database(Protocol):
-    """Runs a statement that answers one row."""
-
-    async def fetchrow(self, sql: str, *args: object) -> Row: ...
 
 
 class Knowledge(Protocol):
@@ -46,16 +30,6 @@ class Knowledge(Protocol):
     async def catch_up(self, layer_id: str, revision: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One layer's share of a tile, as some snapshot saw it."""
-
-    layer_id: str
-    revision: int
-    tile: bytes
-    truncated: bool
-
-
 class Renderer:
     """Makes tiles, one at a time for each address and version, however many ask."""
 
@@ -65,106 +39,68 @@ class Renderer:
         self._cache = cache
         self._flights: SingleFlight[tuple[str, str], Entry] = SingleFlight()
 
-    def validator(self, ids: Sequence[str], at: TileAddress) -> str:
+    def validator(self, asked: Sequence[TileLayer], at: TileAddress) -> str:
         """What the tile's ETag is made of; costs neither a query nor the tile.
 
-        Raises LayerNotFound, and AddressRefused for a layer without geometry.
+        Raises LayerNotFound, and AddressRefused for a layer that cannot be shown so.
         """
-        layers = [self._knowledge.catalog.layer(layer_id) for layer_id in ids]
-        for layer in layers:
-            if not layer.layer.has_geometry:
-                raise AddressRefused("layers", layer.id, "this layer has no geometry, so no tiles")
-        return _validator(layers, [self._version(layer, at) for layer in layers])
+        drawn = self._drawn(asked)
+        return _validator(drawn, [self._version(each.published, at) for each in drawn])
+
+    def _drawn(self, asked: Sequence[TileLayer]) -> list[Drawn]:
+        return draw(self._knowledge.catalog, asked)
 
     def _version(self, layer: PublishedLayer, at: TileAddress) -> int:
         if not layer.layer.covers(at.z):
             return 0
         return self._knowledge.log_of(layer.id).last_changed(*at)
 
-    async def render(self, ids: Sequence[str], at: TileAddress) -> Entry:
+    async def render(self, asked: Sequence[TileLayer], at: TileAddress) -> Entry:
         """The tile as it is now, from the cache where it has it.
 
-        Raises LayerNotFound, StoreBusy, StoreUnavailable.
+        Raises LayerNotFound, AddressRefused, StoreBusy, StoreUnavailable.
         """
-        validator = self.validator(ids, at)
-        key = f"{','.join(ids)}/{at.z}/{at.x}/{at.y}"
+        validator = self.validator(asked, at)
+        key = f"{','.join(layer.name for layer in asked)}/{at.z}/{at.x}/{at.y}"
         if (hit := await self._cache.get(key, validator)) is not None:
             return hit
-        return await self._flights.do((key, validator), lambda: self._make(key, ids, at))
+        return await self._flights.do((key, validator), lambda: self._make(key, asked, at))
 
-    async def _make(self, key: str, ids: Sequence[str], at: TileAddress) -> Entry:
+    async def _make(self, key: str, asked: Sequence[TileLayer], at: TileAddress) -> Entry:
         """Render until the log is known up to what the snapshots saw, then file the entry."""
         for _ in range(ATTEMPTS):
-            layers = [self._knowledge.catalog.layer(layer_id) for layer_id in ids]
-            drawn = [published.layer for published in layers if published.layer.covers(at.z)]
-            parts = await self._parts(drawn, at)
+            before = self._drawn(asked)
+            shown = [each for each in before if each.layer.covers(at.z)]
+            parts, body = await make_parts(self._database, shown, at)
             for part in parts:
-                await self._knowledge.catch_up(part.layer_id, part.revision)
-            again = [self._knowledge.catalog.layer(layer_id) for layer_id in ids]
-            if self._settled(parts, at) and _same_configuration(layers, again):
-                entry = await _finish(self.validator(ids, at), parts)
+                await self._knowledge.catch_up(part.drawn.wanted.id, part.revision)
+            if self._settled(parts, at) and _same_shape(before, self._drawn(asked)):
+                told = tuple(said for part in parts if (said := part.told))
+                entry = Entry(validator=self.validator(asked, at), body=body, truncated=told)
                 await self._cache.put(key, entry)
                 return entry
         raise StoreUnavailable("the layer changes faster than its tile can be made")
 
-    async def _parts(self, layers: Sequence[Layer], at: TileAddress) -> list[Part]:
-        if len(layers) == 1:
-            return [await self._part(layers[0], at)]
-        return list(await asyncio.gather(*(self._part(layer, at) for layer in layers)))
-
-    async def _part(self, layer: Layer, at: TileAddress) -> Part:
-        row = await self._run(tile_query(layer, at))
-        if row["truncated"]:
-            row = await self._run(sample_query(layer, at))
-            if not row["truncated"]:  # it shrank meanwhile
-                row = await self._run(tile_query(layer, at))
-        revision, tile = row["revision"], row["tile"]
-        assert isinstance(revision, int)
-        assert isinstance(tile, bytes | None)
-        return Part(layer.id, revision, tile or b"", bool(row["truncated"]))
-
-    async def _run(self, query: TileQuery) -> Row:
-        return await self._database.fetchrow(query.sql, *query.args)
-
     def _settled(self, parts: Sequence[Part], at: TileAddress) -> bool:
         """Whether no part's tile changed after the snapshot it was made from."""
         return all(
-            self._knowledge.log_of(part.layer_id).last_changed(*at) <= part.revision
+            self._knowledge.log_of(part.drawn.wanted.id).last_changed(*at) <= part.revision
             for part in parts
         )
 
 
-def _same_configuration(before: Sequence[PublishedLayer], after: Sequence[PublishedLayer]) -> bool:
-    return [x.config_hash for x in before] == [x.config_hash for x in after]
+def _same_shape(before: Sequence[Drawn], after: Sequence[Drawn]) -> bool:
+    """Whether nothing changed meanwhile that decides which statement makes the tile."""
+    return [_shape(each.published) for each in before] == [_shape(each.published) for each in after]
 
 
-def _validator(layers: Sequence[PublishedLayer], versions: Sequence[int]) -> str:
+def _shape(published: PublishedLayer) -> tuple[str, int]:
+    return published.config_hash, published.detail_zoom
+
+
+def _validator(drawn: Sequence[Drawn], versions: Sequence[int]) -> str:
     said = "|".join(
-        f"{layer.id}:{layer.config_hash}:{version}"
-        for layer, version in zip(layers, versions, strict=True)
+        f"{each.name}:{each.published.config_hash}:{version}"
+        for each, version in zip(drawn, versions, strict=True)
     )
     return hashlib.blake2b(f"{TILE_FORMAT}|{said}".encode(), digest_size=9).hexdigest()
-
-
-async def _finish(validator: str, parts: Sequence[Part]) -> Entry:
-    """A composite is its parts one after the other: an MVT is a sequence of layers."""
-    raw = b"".join(part.tile for part in parts)
-    truncated = tuple(part.layer_id for part in parts if part.truncated)
-    if not raw:
-        return Entry(validator=validator, body=b"", truncated=truncated)
-    if len(raw) <= INLINE_BYTES:
-        body = compress(raw)
-    else:
-        body = await asyncio.to_thread(compress, raw)
-    return Entry(validator=validator, body=body, truncated=truncated)
-
-
-def compress(raw: bytes) -> bytes:
-    """gzip, quickly: 0.9 ms for 374 kB where zlib level 6 takes 16.5 ms."""
-    packed: bytes = isal_zlib.compress(raw, 2, GZIP)
-    return packed
-
-
-def decompress(body: bytes) -> bytes:
-    unpacked: bytes = isal_zlib.decompress(body, GZIP)
-    return unpacked

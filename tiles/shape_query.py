@@ -7,57 +7,53 @@ from layers.model import Layer
 from layers.shapes import band_of, shapes_table
 from layers.sql import ident, literal
 from tiles.address import TileAddress
-from tiles.query import BUFFER, EXTENT, MAX_FEATURES, TEXT_TYPES, TileQuery
+from tiles.query import (
+    BUFFER,
+    EXTENT,
+    MAX_FEATURES,
+    Cut,
+    TileQuery,
+    columns_in,
+    important,
+    revision_of,
+    value_of,
+)
 
 
-def shape_query(layer: Layer, at: TileAddress) -> TileQuery | None:
+def shape_query(
+    layer: Layer, name: str, at: TileAddress, cut: Cut | None = None
+) -> TileQuery | None:
     """The query for a tile that is made of the overview, or None where zoom `at.z` shows the table
     itself; its text depends on the layer and the band of zooms alone.
 
     The most important features come first: by the declared priority, else the longest or largest;
-    they stay where there are more than a tile may hold. A chain of lines has no id, and only the
-    columns that its lines agree in.
+    they stay where a budget cuts. A chain of lines has no id, and only the columns that its lines
+    agree in.
     """
     band = band_of(layer, at.z)
-    return None if band is None else TileQuery(_sql(layer, band), at)
+    return None if band is None else TileQuery(_sql(layer, name, band, cut), at)
 
 
-def _sql(layer: Layer, band: int) -> str:
-    columns = "".join(f", {text_of(layer, c.name)}" for c in layer.tile_columns)
-    raw = "".join(f", {ident(c.name)}" for c in layer.tile_columns)
-    order = ", ".join([*important(layer), '"#size" DESC', "fid"])
+def _sql(layer: Layer, name: str, band: int, cut: Cut | None) -> str:
+    kept = cut or Cut(MAX_FEATURES + 1)
+    columns = "".join(f", {value_of(column)}" for column in columns_in(layer, kept))
+    raw = "".join(f", {ident(column.name)}" for column in columns_in(layer, kept))
+    found = f"""FROM {shapes_table(layer)}
+                WHERE "#band" = {band}
+                  AND geom && ST_TileEnvelope($1, $2, $3, margin => {BUFFER_FRACTION})"""
+    matched = f", (SELECT count(*) {found}) AS matched" if cut else ""
     return f"""
-        SELECT (SELECT revision FROM quartier.public_state WHERE layer_id = {literal(layer.id)})
-                   AS revision,
-               ST_AsMVT("#m", {literal(layer.id)}, {EXTENT}, 'geom', 'fid') AS tile,
-               count(*) > {MAX_FEATURES} AS truncated
+        SELECT {revision_of(layer)} AS revision,
+               ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', 'fid') AS tile,
+               count(*) AS features{matched}
         FROM (
             SELECT nullif(greatest(fid, 0), 0) AS fid,
                    ST_AsMVTGeom(geom, (SELECT ST_TileEnvelope($1, $2, $3)::box2d),
                                 {EXTENT}, {BUFFER}, true) AS geom{columns}
             FROM (
                 SELECT fid, geom{raw}
-                FROM {shapes_table(layer)}
-                WHERE "#band" = {band}
-                  AND geom && ST_TileEnvelope($1, $2, $3, margin => {BUFFER_FRACTION})
-                ORDER BY {order}
-                LIMIT {MAX_FEATURES + 1}
+                {found}
+                ORDER BY {", ".join([*important(layer), '"#size" DESC', "fid"])}
+                LIMIT {kept.features}
             ) r
         ) AS "#m" -- an alias that no declared column can have"""
-
-
-def text_of(layer: Layer, name: str, row: str = "r") -> str:
-    """A column of `row` as MVT can hold it, under its name."""
-    value = f"{row}.{ident(name)}"
-    if layer.column(name).type in TEXT_TYPES:
-        value += "::text"
-    return f"{value} AS {ident(name)}"
-
-
-def important(layer: Layer, row: str = "") -> list[str]:
-    """The declared priority as ORDER BY lists it."""
-    return [
-        f"{row}{ident(name.removeprefix('-'))}"
-        f" {'DESC' if name.startswith('-') else 'ASC'} NULLS LAST"
-        for name in layer.priority
-    ]

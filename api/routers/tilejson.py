@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from api.deps import BaseUrlDep, CatalogDep, refuse_unknown_parameters
 from tiles.address import parse_layers
-from tiles.errors import AddressRefused
+from tiles.drawn import draw
 from tiles.tilejson import tilejson
 
 router = APIRouter(tags=["map clients"], dependencies=[Depends(refuse_unknown_parameters)])
@@ -23,9 +23,6 @@ async def get_tilejson(
     lang: Annotated[str, Query(description="language of names, such as fr")] = "en",
 ) -> Response:
     """Layer ids separated by commas make a composite."""
-    published = [catalog.layer(layer_id) for layer_id in parse_layers(layers)]
-    for each in published:
-        if not each.layer.has_geometry:
-            raise AddressRefused("layers", each.id, "this layer has no geometry, so no tiles")
-    document = orjson.dumps(tilejson(published, base_url, lang))
+    drawn = draw(catalog, parse_layers(layers))
+    document = orjson.dumps(tilejson(drawn, base_url, lang))
     return Response(document, media_type="application/json", headers={"cache-control": "no-cache"})

@@ -12,7 +12,7 @@ from alembic import op
 from layers.engine import postgis_schema, run_ddl
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 

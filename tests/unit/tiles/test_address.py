@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiles.address import MAX_LAYERS, TileAddress, parse_layers
+from tiles.address import MAX_LAYERS, Show, TileAddress, TileLayer, parse_layers
 from tiles.errors import AddressRefused
 
 
@@ -38,7 +38,17 @@ def test_an_address_off_the_grid_names_what_is_wrong(z: str, x: str, y: str, wro
 
 
 def test_layers_keep_the_order_they_were_asked_in() -> None:
-    assert parse_layers("b,a") == ("b", "a")
+    assert [each.name for each in parse_layers("b,a:heat")] == ["b", "a:heat"]
+
+
+def test_a_presentation_stands_behind_a_colon() -> None:
+    assert parse_layers("a:labels,a") == (TileLayer("a", Show.LABELS), TileLayer("a"))
+
+
+@pytest.mark.parametrize("text", ["a:", "a:features", "a:heat:heat", "a:HEAT", "a,b:dots"])
+def test_an_unknown_presentation_is_refused_with_those_there_are(text: str) -> None:
+    with pytest.raises(AddressRefused, match=":heat or"):
+        parse_layers(text)
 
 
 @pytest.mark.parametrize("text", ["a,a", ",".join(f"l{n}" for n in range(MAX_LAYERS + 1))])

@@ -11,13 +11,16 @@ import pytest
 from layers.catalog import Bounds, PublishedLayer
 from layers.model import Layer
 from tests.examples import PARKS, TREES, layer
+from tiles.address import TileLayer
+from tiles.drawn import Drawn
 from tiles.tilejson import tilejson
 
 
-def published(declared: Layer, extent: Bounds | None = None) -> PublishedLayer:
-    return PublishedLayer(
+def published(declared: Layer, extent: Bounds | None = None) -> Drawn:
+    known = PublishedLayer(
         layer=declared, revision=1, changed_at=None, config_hash="x", extent=extent
     )
+    return Drawn(TileLayer(declared.id), known)
 
 
 @pytest.mark.real

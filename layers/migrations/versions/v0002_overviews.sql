@@ -1,0 +1,34 @@
+-- Overviews: what low zooms hold in the place of every feature. The tables are made for each
+-- layer by quartier apply; here is what all of them share. Runs as quartier_ingest.
+
+ALTER TABLE quartier.layers ADD COLUMN overview text NOT NULL DEFAULT '';
+COMMENT ON COLUMN quartier.layers.overview IS
+    'What the tables of the layer''s overview were made from; apply makes them anew for another.';
+
+ALTER TABLE quartier.layer_state
+    ADD COLUMN detail_zoom smallint NOT NULL DEFAULT 0,
+    ADD COLUMN cube_depth smallint NOT NULL DEFAULT -1;
+COMMENT ON COLUMN quartier.layer_state.detail_zoom IS
+    'The lowest zoom whose tiles hold the points themselves. It changes only with a revision that
+touches everything.';
+
+CREATE FUNCTION quartier.rebuild_overview(layer text, current bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    before smallint := (SELECT detail_zoom FROM quartier.layer_state WHERE layer_id = layer);
+BEGIN
+    EXECUTE format('SELECT quartier.%I()', layer || '__overview');
+    IF (SELECT detail_zoom FROM quartier.layer_state WHERE layer_id = layer) <> before THEN
+        PERFORM quartier.touch_everything(layer, current);
+    END IF;
+END $$;
+COMMENT ON FUNCTION quartier.rebuild_overview IS
+    'Counts a layer anew; where that moves its detail zoom, every tile is touched.';
+REVOKE EXECUTE ON FUNCTION quartier.rebuild_overview FROM PUBLIC;
+
+CREATE OR REPLACE VIEW quartier.public_layers AS
+    SELECT l.id, l.declaration - 'source' AS declaration,
+           md5(l.config_hash || s.salt::text) AS config_hash, s.salt, s.revision, s.base_revision,
+           s.log_epoch, s.changed_at, s.detail_zoom, s.cube_depth
+    FROM quartier.layers l JOIN quartier.layer_state s ON s.layer_id = l.id
+    WHERE NOT l.withdrawn;

@@ -1,0 +1,61 @@
+"""A layer of a tile together with what is published under its id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from layers.catalog import Catalog, PublishedLayer
+from layers.model import GeometryType, Layer
+from layers.overviews import has_cells
+from layers.shapes import has_labels
+from tiles.address import Show, TileLayer
+from tiles.errors import AddressRefused
+
+
+class Drawn(NamedTuple):
+    """What was asked for, and the layer as it is now."""
+
+    wanted: TileLayer
+    published: PublishedLayer
+
+    @property
+    def layer(self) -> Layer:
+        return self.published.layer
+
+    @property
+    def name(self) -> str:
+        """Its name in addresses and in the tile."""
+        return self.wanted.name
+
+    def shows_cells(self, z: int) -> bool:
+        """Whether the tile holds counted cells in the place of points."""
+        return (
+            self.wanted.show is Show.FEATURES
+            and has_cells(self.layer)
+            and z < self.published.detail_zoom
+        )
+
+    def shows_features(self, z: int) -> bool:
+        """Whether the tile holds features or their labels, which a budget may cut."""
+        return self.wanted.show is not Show.HEAT and not self.shows_cells(z)
+
+
+def draw(catalog: Catalog, asked: Sequence[TileLayer]) -> list[Drawn]:
+    """The layers as they are published; raises LayerNotFound, and AddressRefused for one that
+    cannot be shown so.
+    """
+    drawn = [Drawn(wanted, catalog.layer(wanted.id)) for wanted in asked]
+    for each in drawn:
+        _refuse_what_cannot_be_shown(each)
+    return drawn
+
+
+def _refuse_what_cannot_be_shown(drawn: Drawn) -> None:
+    layer, show = drawn.layer, drawn.wanted.show
+    if not layer.has_geometry:
+        raise AddressRefused("layers", layer.id, "this layer has no geometry, so no tiles")
+    if show is Show.HEAT and layer.geometry is not GeometryType.POINT:
+        raise AddressRefused("layers", drawn.name, f"is for points; ask for {layer.id}")
+    if show is Show.LABELS and not has_labels(layer):
+        raise AddressRefused("layers", drawn.name, f"is for polygons; ask for {layer.id}")

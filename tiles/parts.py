@@ -1,0 +1,150 @@
+"""One layer's share of a tile, and how a tile is kept to its budget.
+
+What must go goes by steps that depend on the data alone: first the attributes that the style does
+not need, of the largest share; then its least important features. Counted cells never go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tiles.address import Show, TileAddress
+from tiles.cell_query import cell_query, heat_query
+from tiles.drawn import Drawn
+from tiles.label_query import label_query
+from tiles.packing import compress
+from tiles.query import MAX_FEATURES, Cut, TileQuery, columns_in, cut_query, tile_query
+from tiles.shape_query import shape_query
+
+TILE_BYTES = 500_000  # of a whole tile, compressed
+INLINE_BYTES = 64_000  # compressed at once; more than that would hold up the other requests
+RUNG = 0.8  # each step of a cut keeps this share of the features of the one before
+
+
+class Row(Protocol):
+    """What a tile statement answers."""
+
+    def __getitem__(self, name: str) -> object: ...
+
+
+class Database(Protocol):
+    """Runs a statement that answers one row."""
+
+    async def fetchrow(self, sql: str, *args: object) -> Row: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One layer's share of a tile, as some snapshot saw it: `kept` of `matched` features."""
+
+    drawn: Drawn
+    revision: int
+    tile: bytes
+    kept: int
+    matched: int
+    cut: Cut
+
+    @property
+    def told(self) -> str | None:
+        """What a budget left out, as the header `Quartier-Truncated` says it."""
+        thinned = self.cut.style_only
+        if not thinned and self.kept >= self.matched:
+            return None
+        said = f"{self.drawn.name};kept={self.kept};of={self.matched}"
+        return f"{said};attributes=style" if thinned else said
+
+
+async def make_parts(
+    database: Database, drawn: Sequence[Drawn], at: TileAddress
+) -> tuple[list[Part], bytes]:
+    """The shares of a tile in the order asked, and the whole tile as gzip, within its budget."""
+    makers = [_part(database, each, at) for each in drawn]
+    parts = [await makers[0]] if len(makers) == 1 else list(await asyncio.gather(*makers))
+    while True:
+        packed = await _packed(parts)
+        over = len(packed) - TILE_BYTES
+        largest = _largest(parts, at)
+        if over <= 0 or largest is None:
+            return parts, packed
+        part = parts[largest]
+        share = len(packed) * len(part.tile) / sum(len(each.tile) for each in parts)
+        smaller = next_cut(part, max(0.0, 1 - over / share))
+        parts[largest] = await _cut(database, part.drawn, at, smaller)
+
+
+async def _packed(parts: Sequence[Part]) -> bytes:
+    """A composite is its parts one after the other: an MVT is a sequence of layers."""
+    raw = b"".join(part.tile for part in parts)
+    if len(raw) <= INLINE_BYTES:
+        return compress(raw) if raw else b""
+    return await asyncio.to_thread(compress, raw)
+
+
+def _largest(parts: Sequence[Part], at: TileAddress) -> int | None:
+    """The place of the largest share that can still be cut."""
+    able = [n for n, part in enumerate(parts) if part.drawn.shows_features(at.z) and part.kept > 1]
+    return max(able, key=lambda n: (len(parts[n].tile), -n), default=None)
+
+
+def next_cut(part: Part, fits: float) -> Cut:
+    """The next step down for a share of which about `fits` may stay (0 to 1)."""
+    layer = part.drawn.layer
+    slim = Cut(part.cut.features, style_only=True)
+    if not part.cut.style_only and len(columns_in(layer, slim)) < len(columns_in(layer, part.cut)):
+        return slim
+    return Cut(_rung(min(part.kept - 1, int(part.kept * fits))), part.cut.style_only)
+
+
+def _rung(features: int) -> int:
+    """The largest step that is no more than so many features: few texts of statements."""
+    rung = MAX_FEATURES
+    while rung > max(1, features):
+        rung = int(rung * RUNG)
+    return max(1, rung)
+
+
+async def _part(database: Database, drawn: Drawn, at: TileAddress) -> Part:
+    query = _first_query(drawn, at)
+    row = await database.fetchrow(query.sql, *query.args)
+    features = _whole(row["features"])
+    if features > MAX_FEATURES and drawn.shows_features(at.z):
+        return await _cut(database, drawn, at, Cut())
+    return _of(drawn, row, features, Cut())
+
+
+def _first_query(drawn: Drawn, at: TileAddress) -> TileQuery:
+    if drawn.wanted.show is Show.HEAT:
+        return heat_query(drawn.published, drawn.name, at)
+    if drawn.shows_cells(at.z):
+        return cell_query(drawn.published, drawn.name, at)
+    return _features_query(drawn, at, None)
+
+
+def _features_query(drawn: Drawn, at: TileAddress, cut: Cut | None) -> TileQuery:
+    layer, name = drawn.layer, drawn.name
+    if drawn.wanted.show is Show.LABELS:
+        return label_query(layer, name, at, cut)
+    if (query := shape_query(layer, name, at, cut)) is not None:
+        return query
+    return tile_query(layer, name, at) if cut is None else cut_query(layer, name, at, cut)
+
+
+async def _cut(database: Database, drawn: Drawn, at: TileAddress, cut: Cut) -> Part:
+    query = _features_query(drawn, at, cut)
+    row = await database.fetchrow(query.sql, *query.args)
+    return _of(drawn, row, _whole(row["matched"]), cut)
+
+
+def _of(drawn: Drawn, row: Row, matched: int, cut: Cut) -> Part:
+    tile = row["tile"]
+    assert isinstance(tile, bytes | None)
+    revision, kept = _whole(row["revision"]), _whole(row["features"])
+    return Part(drawn, revision, tile or b"", kept, matched, cut)
+
+
+def _whole(value: object) -> int:
+    assert isinstance(value, int)
+    return value

@@ -23,6 +23,7 @@ from layers.feed import Feed
 from layers.read import Counts
 from layers.store import Store
 from tiles.cache import MemoryCache
+from tiles.parts import Budget
 from tiles.render import Renderer
 
 ASSETS = Path(__file__).parent / "web" / "dist"
@@ -53,7 +54,7 @@ class Parts:
     public_url: str | None = None
 
     @classmethod
-    def from_settings(cls, settings: ApiSettings) -> Parts:
+    def from_settings(cls, settings: ApiSettings, budget: Budget | None = None) -> Parts:
         """Parts for real use; nothing is connected yet."""
         if settings.web_database_url is None:
             raise ValueError("QUARTIER_WEB_DATABASE_URL is not set; start with quartier serve")
@@ -63,7 +64,7 @@ class Parts:
         queries = Store(url, size=settings.query_connections, **limits)
         feed = Feed(queries, url)
         hot = settings.cache_bytes // 4
-        renderer = Renderer(tiles, feed, MemoryCache(settings.cache_bytes - hot))
+        renderer = Renderer(tiles, feed, MemoryCache(settings.cache_bytes - hot), budget)
         return cls(feed, tiles, queries, renderer, hot, settings.public_url)
 
 

@@ -65,9 +65,8 @@ def measure(city: City) -> Result:
 
 async def _prepare(city: City) -> dict[str, Any]:
     """Each statement on a connection of its own, with the settings of the web's connections."""
-    ours = tile_query(
-        city.layer, city.layer.id, TileAddress(0, 0, 0)
-    ).sql  # the same for every address
+    anywhere = TileAddress(0, 0, 0)  # the text is the same for every address
+    ours = tile_query(city.layer, city.layer.id, anywhere).sql
     statements = {"statement": ours, "bare": bare_sql(city.layer)}
     found = {}
     for name, sql in statements.items():

@@ -153,8 +153,12 @@ def _shape(layer: Layer, connection: sa.Connection) -> list[Step]:
     """
     if not shapes.has_shapes(layer):
         return []
-    found = sa.text("SELECT definition, stale FROM quartier.shape_state WHERE layer_id = :id")
-    state = connection.execute(found, {"id": layer.id}).one_or_none()
+    found = sa.text(
+        "SELECT definition, stale FROM quartier.shape_state"
+        " WHERE layer_id = :id AND to_regclass(:table) IS NOT NULL"
+    )
+    asked = {"id": layer.id, "table": shapes.shapes_table(layer)}
+    state = connection.execute(found, asked).one_or_none()
     steps = []
     if state is None or state.definition != shapes.signature(layer):
         ddl = (*shape_sql.rebuild_statements(layer), *trigger_statements(layer))

@@ -26,6 +26,7 @@ TOO_FULL = FULL_TILE * 5 // 4  # before the detail zoom is moved because of an e
 DEEPEST_DETAIL = 17  # its tiles are 8 × 8 cells of the grid: coarser clusters help nobody
 CUBE_DEPTH = 16  # at most: zoom 10
 CUBE_SHARE = 0.5  # of the layer's rows that a cube may have
+SMALL_CUBE = 20_000  # rows that it may have in any case
 REBUILT_ROWS = 100_000  # that a statement changes; beyond, counting anew is quicker
 SHRINK_ROWS = 1_000  # that a statement deletes before the detail zoom is thought over
 NO_BUCKET = -1_000_000  # rows without a time, or with one that never comes
@@ -225,24 +226,26 @@ def maintain(layer: Layer, points: str, *, shrinks: bool = False) -> str:
     """
     if not has_cells(layer):
         return ""
-    added = "".join(_add(kept, _finest(layer, kept), points) for kept in _kept(layer))
+    added = "".join(_add(layer, kept, points) for kept in _kept(layer))
     return f"""
     IF touched > {REBUILT_ROWS} THEN
         PERFORM quartier.rebuild_overview({literal(layer.id)}, current);
     ELSE
         SELECT s.detail_zoom, s.cube_depth INTO detail, deepest
         FROM quartier.layer_state s WHERE s.layer_id = {literal(layer.id)};{added}
-        IF least_n < 0 OR {_unfit(layer, shrinks)} THEN
+        IF least_n < 0 OR {_unfit(layer, shrinks=shrinks)} THEN
             PERFORM quartier.rebuild_overview({literal(layer.id)}, current);
         END IF;
     END IF;"""
 
 
-def _unfit(layer: Layer, shrinks: bool) -> str:
-    """Whether the detail zoom no longer suits the data, as SQL."""
+def _unfit(layer: Layer, *, shrinks: bool) -> str:
+    """Whether the detail zoom or the cube's depth no longer suits the data, as SQL."""
     if layer.overview.detail_zoom is not None:
-        return "false"
+        return _cube_too_large(layer)
     fuller = f"(fullest > {TOO_FULL} AND detail < {_deepest_detail(layer)})"
+    if has_cube(layer):
+        fuller += f" OR ({_cube_too_large(layer)})"
     if not shrinks:
         return fuller
     emptier = (
@@ -250,7 +253,15 @@ def _unfit(layer: Layer, shrinks: bool) -> str:
         f"SELECT FROM {cells(layer).table} o"
         f" WHERE o.depth = detail - 1 AND o.n > {FULL_TILE // 2}))"
     )
-    return f"({fuller} OR {emptier})"
+    return f"{fuller} OR {emptier}"
+
+
+def _cube_too_large(layer: Layer) -> str:
+    """Whether the cube has a quarter more rows than it may have, as SQL."""
+    if not has_cube(layer):
+        return "false"
+    total = f"(SELECT sum(o.n) FROM {cells(layer).table} o WHERE o.depth = 0)"
+    return f"cubed > {SMALL_CUBE} AND cubed > {total} * {CUBE_SHARE * 1.25}"
 
 
 def _deepest_detail(layer: Layer) -> int:
@@ -258,10 +269,10 @@ def _deepest_detail(layer: Layer) -> int:
     return min(DEEPEST_DETAIL, layer.maxzoom)
 
 
-def _add(kept: Kept, finest: str, points: str) -> str:
+def _add(layer: Layer, kept: Kept, points: str) -> str:
     """One statement adds what changed to every level; a cell that is empty then goes."""
     top = kept.deepest
-    levels = [f"l{top} AS ({finest})"]
+    levels = [f"l{top} AS ({_finest(layer, kept)})"]
     levels += [f"l{k} AS ({_coarser(kept, f'l{k + 1}')})" for k in range(top - 1, -1, -1)]
     union = " UNION ALL ".join(f"SELECT {k} AS depth, * FROM l{k}" for k in range(top, -1, -1))
     names = ", ".join(kept.columns)
@@ -269,7 +280,9 @@ def _add(kept: Kept, finest: str, points: str) -> str:
     sets = ", ".join(f"{name} = o.{name} + excluded.{name}" for name in kept.sums)
     changes = " OR ".join(f"{name} <> 0" for name in (*kept.sums, "fx"))
     found = [("gone", "array_agg(place) FILTER (WHERE n = 0)")]
-    if not kept.keys:
+    if kept.keys:
+        found.append(("cubed", "count(*) FILTER (WHERE born) - count(*) FILTER (WHERE n = 0)"))
+    else:
         found += [("fullest", "max(n) FILTER (WHERE depth = detail)"), ("least_n", "min(n)")]
     return f"""
         WITH {_named(points)},
@@ -279,13 +292,19 @@ def _add(kept: Kept, finest: str, points: str) -> str:
             SELECT {names} FROM ({union}) level
             WHERE depth <= {_levels_kept(kept)} AND ({changes})
             ON CONFLICT ({keyed}) DO UPDATE SET {sets}, fx = o.fx # excluded.fx
-            RETURNING o.depth, o.n, o.ctid AS place
+            RETURNING o.depth, o.n, o.ctid AS place, o.xmax = 0 AS born
         )
         SELECT {", ".join(value for _, value in found)}
         INTO {", ".join(name for name, _ in found)} FROM written;
         IF gone IS NOT NULL THEN
             DELETE FROM {kept.table} WHERE ctid = ANY (gone);
-        END IF;"""
+        END IF;{_count_rows(layer) if kept.keys else ""}"""
+
+
+def _count_rows(layer: Layer) -> str:
+    return f"""
+        UPDATE quartier.layer_state s SET cube_rows = s.cube_rows + cubed
+        WHERE s.layer_id = {literal(layer.id)} RETURNING s.cube_rows INTO cubed;"""
 
 
 def _levels_kept(kept: Kept) -> str:
@@ -301,46 +320,55 @@ def declarations(layer: Layer) -> str:
     deepest int;
     fullest bigint;
     least_n bigint;
+    cubed bigint := 0;
     gone tid[];"""
 
 
 def forget_all(layer: Layer) -> str:
     """plpgsql for a TRUNCATE: rows go, so that whoever reads an older snapshot keeps them."""
     gone = "".join(f"\n    DELETE FROM {table};" for table in tables_of(layer))
-    if not gone or layer.overview.detail_zoom is not None:
-        return gone
+    if not gone:
+        return ""
+    detail = min(layer.overview.detail_zoom or 0, _deepest_detail(layer))
+    depth = min(CUBE_DEPTH, detail + TILE_DEPTH - 1) if has_cube(layer) else -1
     return f"""{gone}
-    UPDATE quartier.layer_state SET detail_zoom = 0 WHERE layer_id = {literal(layer.id)};"""
+    UPDATE quartier.layer_state
+    SET detail_zoom = {detail}, cube_depth = {depth}, cube_rows = 0
+    WHERE layer_id = {literal(layer.id)};"""
 
 
 # Counting anew -----------------------------------------------------------------------------------
 
 
 def rebuild_statements(layer: Layer) -> list[str]:
-    """DDL of `quartier."<id>__overview"()`: counts everything anew from the layer's table,
-    chooses the detail zoom and how deep the cube goes, and keeps both in `layer_state`.
+    """DDL of `quartier."<id>__overview"(choose)`: counts everything anew from the layer's table.
+
+    It keeps in `layer_state` the detail zoom and how deep the cube goes, and chooses both anew if
+    it is told to.
     """
     if not has_cells(layer):
         return []
     name = f"quartier.{ident(f'{layer.id}__overview')}"
     body = _rebuild_cells(layer, cells(layer))
-    if has_cube(layer):
-        body += _rebuild_cube(layer, cube(layer))
+    body += _rebuild_cube(layer, cube(layer)) if has_cube(layer) else "\n    deepest := -1;"
     return [f"""
-CREATE OR REPLACE FUNCTION {name}() RETURNS void
+CREATE OR REPLACE FUNCTION {name}(choose boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp
 SET work_mem = '256MB' AS $body$
 DECLARE
     detail int;
-    deepest int := -1;
-    counted bigint;
+    deepest int;
+    counted bigint := 0;
     total bigint;
-BEGIN{body}
-    UPDATE quartier.layer_state SET detail_zoom = detail, cube_depth = deepest
+BEGIN
+    SELECT s.detail_zoom, s.cube_depth INTO detail, deepest
+    FROM quartier.layer_state s WHERE s.layer_id = {literal(layer.id)};{body}
+    UPDATE quartier.layer_state
+    SET detail_zoom = detail, cube_depth = deepest, cube_rows = counted
     WHERE layer_id = {literal(layer.id)}
-      AND (detail_zoom, cube_depth) IS DISTINCT FROM (detail, deepest);
+      AND (detail_zoom, cube_depth, cube_rows) IS DISTINCT FROM (detail, deepest, counted);
 END $body$""",
-        f"REVOKE ALL ON FUNCTION {name}() FROM PUBLIC",
+        f"REVOKE ALL ON FUNCTION {name}(boolean) FROM PUBLIC",
     ]  # fmt: skip
 
 
@@ -380,7 +408,9 @@ def _rebuild_cells(layer: Layer, kept: Kept) -> str:
     SELECT coalesce(min(z), {deepest}) INTO detail FROM generate_series(0, {deepest}) z
     WHERE NOT EXISTS (SELECT FROM {kept.table} o WHERE o.depth = z AND o.n > {FULL_TILE});"""
     return f"""{_fill(layer, kept)}
-    {chosen}
+    IF choose THEN
+        {chosen.strip()}
+    END IF;
     DELETE FROM {kept.table} WHERE depth > {_levels_kept(kept)};"""
 
 
@@ -388,17 +418,20 @@ def _rebuild_cube(layer: Layer, kept: Kept) -> str:
     """As deep as its rows stay under their share, and no deeper than what overviews answer."""
     return f"""{_fill(layer, kept)}
     SELECT coalesce(sum(n), 0) INTO total FROM {cells(layer).table} WHERE depth = 0;
-    counted := 0;
-    FOR k IN 0..least({CUBE_DEPTH}, detail + {TILE_DEPTH - 1}) LOOP
-        counted := counted + (SELECT count(*) FROM {kept.table} WHERE depth = k);
-        EXIT WHEN counted > total * {CUBE_SHARE};
-        deepest := k;
-    END LOOP;
-    DELETE FROM {kept.table} WHERE depth > deepest;"""
+    IF choose THEN
+        deepest := -1;
+        FOR k IN 0..least({CUBE_DEPTH}, detail + {TILE_DEPTH - 1}) LOOP
+            counted := counted + (SELECT count(*) FROM {kept.table} WHERE depth = k);
+            EXIT WHEN counted > greatest({SMALL_CUBE}, total * {CUBE_SHARE});
+            deepest := k;
+        END LOOP;
+    END IF;
+    DELETE FROM {kept.table} WHERE depth > deepest;
+    SELECT count(*) INTO counted FROM {kept.table};"""
 
 
 def count_anew(layer: Layer) -> list[tuple[str, dict[str, str]]]:
     """Bound statements that count a layer anew; the caller says what that touched."""
     if not has_cells(layer):
         return []
-    return [(f"SELECT quartier.{ident(f'{layer.id}__overview')}()", {})]
+    return [(f"SELECT quartier.{ident(f'{layer.id}__overview')}(true)", {})]

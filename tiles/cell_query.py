@@ -102,7 +102,7 @@ def _from_rows(layer: Layer, z: int, depth: int) -> str:
                     SELECT {cell} AS cell, 1 AS n, round(ST_X(t.tile_geom) * 1000)::bigint AS sx,
                            round(ST_Y(t.tile_geom) * 1000)::bigint AS sy
                     FROM {CITY}.{ident(layer.id)} t
-                    WHERE t.tile_geom && ST_TileEnvelope({z}, $3, $4, margin => 0.001)
+                    WHERE t.tile_geom && ST_TileEnvelope({z}, $3::int, $4::int, margin => 0.001)
                       AND {cell} BETWEEN $1 AND $2
                       AND {overviews.group_number(layer, "t")} = ANY ($5::int[])
                       AND {overviews.bucket_number(layer, "t")} BETWEEN $6 AND $7"""
@@ -132,12 +132,13 @@ def _heat_cells(layer: Layer, z: int) -> str:
 
 def _heat_points(layer: Layer, z: int) -> str:
     """Beyond the depth of the grid a point's own place decides which tile it is in."""
-    x = f"((ST_X(tile_geom) * 1000 + {HALF_MM}) / {WORLD_MM / 2**z} - $3) * {EXTENT}"
-    y = f"(({HALF_MM} - ST_Y(tile_geom) * 1000) / {WORLD_MM / 2**z} - $4) * {EXTENT}"
+    x = f"((ST_X(tile_geom) * 1000 + {HALF_MM}) / {WORLD_MM / 2**z} - $3::int) * {EXTENT}"
+    y = f"(({HALF_MM} - ST_Y(tile_geom) * 1000) / {WORLD_MM / 2**z} - $4::int) * {EXTENT}"
     if z <= GRID_DEPTH:
         inside = f"cell >> {2 * (GRID_DEPTH - z)} BETWEEN $1 AND $2"
     else:
-        inside = f"$1 <= $2 AND floor(({x}) / {EXTENT}) = 0 AND floor(({y}) / {EXTENT}) = 0"
+        own = " AND ".join(f"floor(({axis}) / {EXTENT}) = 0" for axis in (x, y))
+        inside = f"$1::bigint <= $2::bigint AND {own}"
     gathered = ", ".join(
         f"least({EXTENT - 1}, greatest(0, floor(({axis}) / {HEAT_GRID}) * {HEAT_GRID}"
         f" + {HEAT_GRID // 2}))"
@@ -146,7 +147,7 @@ def _heat_points(layer: Layer, z: int) -> str:
     return f"""
             SELECT ST_MakePoint(tx, ty) AS geom, count(*) AS point_count
             FROM {CITY}.{ident(layer.id)}, LATERAL (SELECT {gathered}) p(tx, ty)
-            WHERE tile_geom && ST_TileEnvelope({z}, $3, $4, margin => 0.001) AND {inside}
+            WHERE tile_geom && ST_TileEnvelope({z}, $3::int, $4::int, margin => 0.001) AND {inside}
             GROUP BY tx, ty ORDER BY tx, ty"""
 
 
@@ -162,8 +163,8 @@ def _cells_of(at: TileAddress, depth: int) -> tuple[int, int]:
 def _place(z: int) -> str:
     """Where a cell's points lie on average, in the tile's grid, never outside the tile."""
     side = WORLD_MM / 2**z
-    x = f"((sx::float8 / n + {HALF_MM}) / {side} - $3) * {EXTENT}"
-    y = f"(({HALF_MM} - sy::float8 / n) / {side} - $4) * {EXTENT}"
+    x = f"((sx::float8 / n + {HALF_MM}) / {side} - $3::int) * {EXTENT}"
+    y = f"(({HALF_MM} - sy::float8 / n) / {side} - $4::int) * {EXTENT}"
     inside = ", ".join(f"least({EXTENT - 1}, greatest(0, floor({axis})))" for axis in (x, y))
     return f"ST_MakePoint({inside})"
 

@@ -9,7 +9,6 @@ from layers.tables import CITY
 from tiles.address import TileAddress
 from tiles.query import (
     EXTENT,
-    MAX_FEATURES,
     Cut,
     TileQuery,
     columns_in,
@@ -17,12 +16,15 @@ from tiles.query import (
     revision_of,
     value_of,
 )
+from tiles.shape_query import EVERYTHING
 
 LABEL_PIXELS = 4  # the side of a square as large as the least polygon that has a label
 AREA = "area"  # square metres on the ground, unless a column of that name travels
 
 
-def label_query(layer: Layer, name: str, at: TileAddress, cut: Cut | None = None) -> TileQuery:
+def label_query(
+    layer: Layer, name: str, at: TileAddress, cut: Cut = EVERYTHING, *, counts: bool = False
+) -> TileQuery:
     """The query for the label points of one tile, the largest polygons first; its text depends on
     the layer and zoom alone.
 
@@ -30,14 +32,13 @@ def label_query(layer: Layer, name: str, at: TileAddress, cut: Cut | None = None
     has its north and west edge. Polygons too small to name at this zoom are left out, but not at
     the last, which clients stretch.
     """
-    kept = cut or Cut(MAX_FEATURES + 1)
-    carried = columns_in(layer, kept)
+    carried = columns_in(layer, cut)
     columns = "".join(f", {value_of(column)}" for column in carried)
     area = f", round({ident('#area')})::bigint AS {AREA}" if has_area(layer) else ""
     raw = "".join(f", c.{ident(column.name)}" for column in carried)
     order = [*important(layer), '"#size" DESC', "fid"]
     found = _found(layer, at.z)
-    matched = f", (SELECT count(*) {found}) AS matched" if cut else ""
+    matched = f", (SELECT count(*) {found}) AS matched" if counts else ""
     unit = WORLD / 2.0**at.z / EXTENT
     sql = f"""
         SELECT {revision_of(layer)} AS revision,
@@ -53,7 +54,7 @@ def label_query(layer: Layer, name: str, at: TileAddress, cut: Cut | None = None
                 SELECT c.fid, l.geom AS place, "#size", "#area"{raw}
                 {found}
                 ORDER BY {", ".join(order)}
-                LIMIT {kept.features}
+                LIMIT {cut.features}
             ) r
         ) AS "#m" -- an alias that no declared column can have"""
     return TileQuery(sql, at)

@@ -19,7 +19,6 @@ from tiles.packing import compress
 from tiles.query import MAX_FEATURES, Cut, TileQuery, columns_in, cut_query, tile_query
 from tiles.shape_query import shape_query
 
-TILE_BYTES = 500_000  # of a whole tile, compressed
 INLINE_BYTES = 64_000  # compressed at once; more than that would hold up the other requests
 RUNG = 0.8  # each step of a cut keeps this share of the features of the one before
 
@@ -34,6 +33,14 @@ class Database(Protocol):
     """Runs a statement that answers one row."""
 
     async def fetchrow(self, sql: str, *args: object) -> Row: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a tile may hold: features of each layer, and bytes of all of them, compressed."""
+
+    features: int = MAX_FEATURES
+    bytes: int = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +65,14 @@ class Part:
 
 
 async def make_parts(
-    database: Database, drawn: Sequence[Drawn], at: TileAddress
+    database: Database, drawn: Sequence[Drawn], at: TileAddress, budget: Budget
 ) -> tuple[list[Part], bytes]:
     """The shares of a tile in the order asked, and the whole tile as gzip, within its budget."""
-    makers = [_part(database, each, at) for each in drawn]
+    makers = [_part(database, each, at, budget.features) for each in drawn]
     parts = [await makers[0]] if len(makers) == 1 else list(await asyncio.gather(*makers))
     while True:
         packed = await _packed(parts)
-        over = len(packed) - TILE_BYTES
+        over = len(packed) - budget.bytes
         largest = _largest(parts, at)
         if over <= 0 or largest is None:
             return parts, packed
@@ -106,34 +113,37 @@ def _rung(features: int) -> int:
     return max(1, rung)
 
 
-async def _part(database: Database, drawn: Drawn, at: TileAddress) -> Part:
-    query = _first_query(drawn, at)
+async def _part(database: Database, drawn: Drawn, at: TileAddress, most: int) -> Part:
+    query = _first_query(drawn, at, most)
     row = await database.fetchrow(query.sql, *query.args)
     features = _whole(row["features"])
-    if features > MAX_FEATURES and drawn.shows_features(at.z):
-        return await _cut(database, drawn, at, Cut())
-    return _of(drawn, row, features, Cut())
+    if features > most and drawn.shows_features(at.z):
+        return await _cut(database, drawn, at, Cut(most))
+    return _of(drawn, row, features, Cut(most))
 
 
-def _first_query(drawn: Drawn, at: TileAddress) -> TileQuery:
+def _first_query(drawn: Drawn, at: TileAddress, most: int) -> TileQuery:
     if drawn.wanted.show is Show.HEAT:
         return heat_query(drawn.published, drawn.name, at)
     if drawn.shows_cells(at.z):
         return cell_query(drawn.published, drawn.name, at)
-    return _features_query(drawn, at, None)
+    return _features_query(drawn, at, Cut(most + 1))
 
 
-def _features_query(drawn: Drawn, at: TileAddress, cut: Cut | None) -> TileQuery:
+def _features_query(drawn: Drawn, at: TileAddress, cut: Cut, *, counts: bool = False) -> TileQuery:
+    """`counts`: the tile may hold less than there is, so say how much that is."""
     layer, name = drawn.layer, drawn.name
     if drawn.wanted.show is Show.LABELS:
-        return label_query(layer, name, at, cut)
-    if (query := shape_query(layer, name, at, cut)) is not None:
+        return label_query(layer, name, at, cut, counts=counts)
+    if (query := shape_query(layer, name, at, cut, counts=counts)) is not None:
         return query
-    return tile_query(layer, name, at) if cut is None else cut_query(layer, name, at, cut)
+    return (
+        cut_query(layer, name, at, cut) if counts else tile_query(layer, name, at, cut.features - 1)
+    )
 
 
 async def _cut(database: Database, drawn: Drawn, at: TileAddress, cut: Cut) -> Part:
-    query = _features_query(drawn, at, cut)
+    query = _features_query(drawn, at, cut, counts=True)
     row = await database.fetchrow(query.sql, *query.args)
     return _of(drawn, row, _whole(row["matched"]), cut)
 

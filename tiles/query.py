@@ -31,19 +31,19 @@ class TileQuery:
 class Cut:
     """What a tile may hold of a layer: so many features, all columns or the style's alone."""
 
-    features: int = MAX_FEATURES
+    features: int
     style_only: bool = False
 
 
-def tile_query(layer: Layer, name: str, at: TileAddress) -> TileQuery:
+def tile_query(layer: Layer, name: str, at: TileAddress, most: int = MAX_FEATURES) -> TileQuery:
     """The query for one tile of one layer, as the MVT layer `name`; its text depends on the
     layer alone.
 
-    Where it answers more than MAX_FEATURES, the tile lacks features: ask `cut_query` instead.
+    Where it answers more than `most` features, the tile lacks some: ask `cut_query` instead.
     """
     # An expression, so that the planner never walks the index of fid to find a few rows.
     order = [*important(layer), "fid + 0"]
-    return TileQuery(_tile_sql(layer, name, order, Cut(MAX_FEATURES + 1)), at)
+    return TileQuery(_tile_sql(layer, name, order, Cut(most + 1)), at)
 
 
 def cut_query(layer: Layer, name: str, at: TileAddress, cut: Cut) -> TileQuery:

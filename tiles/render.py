@@ -13,7 +13,7 @@ from tiles.address import TileAddress, TileLayer
 from tiles.cache import Entry, SingleFlight, TileCache
 from tiles.drawn import Drawn, draw
 from tiles.packing import compress, decompress
-from tiles.parts import Database, Part, make_parts
+from tiles.parts import Budget, Database, Part, make_parts
 
 __all__ = ["Renderer", "compress", "decompress"]
 
@@ -33,10 +33,17 @@ class Knowledge(Protocol):
 class Renderer:
     """Makes tiles, one at a time for each address and version, however many ask."""
 
-    def __init__(self, database: Database, knowledge: Knowledge, cache: TileCache) -> None:
+    def __init__(
+        self,
+        database: Database,
+        knowledge: Knowledge,
+        cache: TileCache,
+        budget: Budget | None = None,
+    ) -> None:
         self._database = database
         self._knowledge = knowledge
         self._cache = cache
+        self._budget = budget or Budget()
         self._flights: SingleFlight[tuple[str, str], Entry] = SingleFlight()
 
     def validator(self, asked: Sequence[TileLayer], at: TileAddress) -> str:
@@ -71,7 +78,7 @@ class Renderer:
         for _ in range(ATTEMPTS):
             before = self._drawn(asked)
             shown = [each for each in before if each.layer.covers(at.z)]
-            parts, body = await make_parts(self._database, shown, at)
+            parts, body = await make_parts(self._database, shown, at, self._budget)
             for part in parts:
                 await self._knowledge.catch_up(part.drawn.wanted.id, part.revision)
             if self._settled(parts, at) and _same_shape(before, self._drawn(asked)):

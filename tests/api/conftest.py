@@ -15,6 +15,7 @@ from api.app import Parts, create_app
 from api.settings import ApiSettings
 from api.tile_path import App, Message
 from tests.conftest import Database
+from tiles.parts import Budget
 
 BASE = "http://city.test"
 NOWHERE = "postgresql://secret:word@127.0.0.1:9/none"
@@ -48,10 +49,12 @@ class Service:
 
 
 @asynccontextmanager
-async def serving(database: Database, **settings: Any) -> AsyncIterator[Service]:
+async def serving(
+    database: Database, *, budget: Budget | None = None, **settings: Any
+) -> AsyncIterator[Service]:
     """An application that has started; it stops when the block ends."""
     told = {"web_database_url": database.urls.web, "public_url": BASE} | settings
-    parts = Parts.from_settings(ApiSettings.model_validate(told))
+    parts = Parts.from_settings(ApiSettings.model_validate(told), budget)
     app = create_app(parts)
     async with _started(app) as state:
 

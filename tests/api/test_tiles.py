@@ -17,6 +17,7 @@ from layers.errors import StoreBusy
 from tests.api.conftest import NOWHERE, Service, serving
 from tests.conftest import Database
 from tests.examples import CALLS, PARKS, TREES
+from tiles.parts import Budget
 
 pytestmark = [pytest.mark.db, pytest.mark.anyio]
 
@@ -265,21 +266,20 @@ async def test_a_new_declaration_changes_the_etag(service: Served) -> None:
 
 
 async def test_a_tile_of_too_many_features_holds_an_even_sample_and_says_so(
-    service: Served, monkeypatch: pytest.MonkeyPatch
+    service: Served,
 ) -> None:
-    monkeypatch.setattr("tiles.query.MAX_FEATURES", 100)
-    running, database = service
+    _, database = service
     database.run(
         "INSERT INTO city.trees (number, geom) SELECT 'n' || n, ST_Point(4.843 + n * 0.00002, 45.2,"
         " 4326) FROM generate_series(1, 500) n"
     )
-    await running.caught_up()
-    first = await running.get(url(HOME))
-    assert first.headers["quartier-truncated"] == "trees"
+    async with serving(database, budget=Budget(features=100)) as small:
+        first = await small.get(url(HOME))
+    assert first.headers["quartier-truncated"] == "trees;kept=100;of=501"
     xs = [f["geometry"]["coordinates"][0] for f in decoded(first.content)["trees"]["features"]]
-    assert len(xs) == 101
+    assert len(xs) == 100
     assert max(xs) - min(xs) > 1500, "spread over the tile, not its first rows"
-    async with serving(database) as other:
+    async with serving(database, budget=Budget(features=100)) as other:
         assert (await other.get(url(HOME))).content == first.content
 
 

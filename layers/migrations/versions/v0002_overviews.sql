@@ -7,7 +7,8 @@ COMMENT ON COLUMN quartier.layers.overview IS
 
 ALTER TABLE quartier.layer_state
     ADD COLUMN detail_zoom smallint NOT NULL DEFAULT 0,
-    ADD COLUMN cube_depth smallint NOT NULL DEFAULT -1;
+    ADD COLUMN cube_depth smallint NOT NULL DEFAULT -1,
+    ADD COLUMN cube_rows bigint NOT NULL DEFAULT 0;
 COMMENT ON COLUMN quartier.layer_state.detail_zoom IS
     'The lowest zoom whose tiles hold the points themselves. It changes only with a revision that
 touches everything.';
@@ -17,7 +18,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     before smallint := (SELECT detail_zoom FROM quartier.layer_state WHERE layer_id = layer);
 BEGIN
-    EXECUTE format('SELECT quartier.%I()', layer || '__overview');
+    EXECUTE format('SELECT quartier.%I(true)', layer || '__overview');
     IF (SELECT detail_zoom FROM quartier.layer_state WHERE layer_id = layer) <> before THEN
         PERFORM quartier.touch_everything(layer, current);
     END IF;

@@ -153,6 +153,7 @@ def function_statements(layer: Layer) -> list[str]:
     return [f"""
 CREATE OR REPLACE FUNCTION {name}(changed bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, @postgis@, pg_temp AS $body$
+#variable_conflict use_variable
 DECLARE
     chains bigint[];
     others bigint[] := '{{}}';

@@ -47,11 +47,11 @@ def label_query(
         FROM (
             SELECT fid,
                    ST_MakePoint(
-                       least({EXTENT - 1}, floor((ST_X(place) - {_west(at.z, 0)}) / {unit!r})),
-                       least({EXTENT - 1}, floor(({_north(at.z, 0)} - ST_Y(place)) / {unit!r}))
+                       least({EXTENT - 1}, floor((ST_X("#place") - {_west(at.z, 0)}) / {unit!r})),
+                       least({EXTENT - 1}, floor(({_north(at.z, 0)} - ST_Y("#place")) / {unit!r}))
                    ) AS geom{columns}{area}
             FROM (
-                SELECT c.fid, l.geom AS place, "#size", "#area"{raw}
+                SELECT c.fid, l.geom AS "#place", "#size", "#area"{raw}
                 {found}
                 ORDER BY {", ".join(order)}
                 LIMIT {cut.features}

@@ -25,8 +25,9 @@ LINES = layer(
     columns=[{"name": "kind"}, {"name": "rank", "type": "integer"}, {"name": "note"}],
     tile=["kind", "note"],
 )
-AREAS = layer(id="areas", geometry="polygon", columns=[{"name": "kind"}, {"name": "note"}])
-MIXED = layer(id="mixed", geometry="mixed", columns=[{"name": "kind"}, {"name": "note"}])
+TOLD = {"columns": [{"name": "kind"}, {"name": "note"}], "tile": ["kind", "note"]}
+AREAS = layer(id="areas", geometry="polygon", **TOLD)
+MIXED = layer(id="mixed", geometry="mixed", **TOLD)
 CHAINED = LINES.model_copy(
     update={"id": "chained", "overview": LINES.overview.model_copy(update={"merge_by": ("kind",)})}
 )
@@ -101,12 +102,12 @@ def random_area(dice: random.Random, size: float) -> str:
     """A polygon with some bites, a hole or an island at times, as WKT."""
     x, y = 4.8 + dice.random() * 0.2, 45.1 + dice.random() * 0.2
     wide, high = size * dice.uniform(0.05, 1), size * dice.uniform(0.05, 1)
-    ring = _ring(x, y, wide, high, dice)
-    hole = f", {_ring(x + wide / 3, y + high / 3, wide / 6, high / 6, None)}"
+    outside = f"({_ring(x, y, wide, high, dice)})"
+    hole = f"({_ring(x + wide / 3, y + high / 3, wide / 6, high / 6, None)})"
     if dice.random() < 0.2:
-        island = _ring(x + wide * 2, y, wide / 8, high / 8, None)
-        return f"MULTIPOLYGON((({ring}{hole})), (({island})))".replace("((((", "(((")
-    return f"POLYGON(({ring}{hole if dice.random() < 0.3 else ''}))"
+        island = f"({_ring(x + wide * 2, y, wide / 8, high / 8, None)})"
+        return f"MULTIPOLYGON(({outside}, {hole}), ({island}))"
+    return f"POLYGON({outside}{f', {hole}' if dice.random() < 0.3 else ''})"
 
 
 def _ring(x: float, y: float, wide: float, high: float, dice: random.Random | None) -> str:

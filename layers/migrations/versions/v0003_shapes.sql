@@ -119,6 +119,26 @@ END $$;
 COMMENT ON FUNCTION quartier.simpler IS
     'A line or polygon (EPSG:3857) for pixels of this many metres; never nothing.';
 
+-- ST_AsMVTGeom drops a line that comes back to its beginning when what it went round is gone; in
+-- two halves it stays.
+CREATE FUNCTION quartier.unclosed(place @postgis@.geometry, pixel float8)
+RETURNS @postgis@.geometry
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN count(*) = 1 THEN (array_agg(h.geom))[1]
+           ELSE @postgis@.ST_Collect(h.geom ORDER BY d.path, h.n) END
+    FROM @postgis@.ST_Dump(place) d,
+    LATERAL (
+        SELECT d.geom, 0 AS n
+        WHERE @postgis@.ST_Distance(
+            @postgis@.ST_StartPoint(d.geom), @postgis@.ST_EndPoint(d.geom)) >= pixel / 2
+        UNION ALL
+        SELECT @postgis@.ST_LineSubstring(d.geom, n / 2.0, (n + 1) / 2.0), n
+        FROM generate_series(0, 1) n
+        WHERE @postgis@.ST_Distance(
+            @postgis@.ST_StartPoint(d.geom), @postgis@.ST_EndPoint(d.geom)) < pixel / 2
+    ) h
+$$;
+
 -- What is narrower than a quarter of a pixel would fall together on the tile's grid of eighths.
 CREATE FUNCTION quartier.visible(place @postgis@.geometry, pixel float8, area boolean)
 RETURNS @postgis@.geometry
@@ -128,8 +148,14 @@ BEGIN
         IF @postgis@.ST_Area(place) < @postgis@.ST_Perimeter(place) * pixel / 8 THEN
             RETURN @postgis@.ST_Buffer(place, pixel / 8, 'quad_segs=1 join=mitre mitre_limit=1.5');
         END IF;
-    ELSIF quartier.reach(place) < pixel / 4 THEN  -- a tangle
+        RETURN place;
+    END IF;
+    IF quartier.reach(place) < pixel / 2 THEN  -- a tangle
         RETURN quartier.speck(place, pixel);
+    END IF;
+    IF @postgis@.ST_NumGeometries(place) > 1 OR @postgis@.ST_Distance(
+           @postgis@.ST_StartPoint(place), @postgis@.ST_EndPoint(place)) < pixel / 2 THEN
+        RETURN quartier.unclosed(place, pixel);
     END IF;
     RETURN place;
 END $$;

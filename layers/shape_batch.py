@@ -31,6 +31,7 @@ from layers.sql import ident, literal
 from layers.tables import CITY
 from layers.triggers import LOG_BOUND
 
+SNAP_M, GAP_M = 0.1, 1.0  # of EPSG:3857; a pixel of the finest band is 9.6 m
 MOST_PLACES = 10_000  # logged one by one; beyond, everything counts as touched
 Geometries = NDArray[np.object_]
 
@@ -59,24 +60,45 @@ def settle(connection: sa.Connection, layer: Layer) -> str:
 
 
 def _simplify_together(connection: sa.Connection, layer: Layer) -> str:
-    """Simplify all polygons of each band at once. A polygon that GEOS makes no valid polygon of
-    keeps the shape it has by itself.
+    """Simplify all polygons of each band at once. A polygon of which that would make something
+    else keeps the shape it has by itself.
     """
     fids, polygons = _geometries(connection, layer, "tile_geom IS NOT NULL")
+    clean, strays = _as_coverage(polygons)
     _make_table(connection, "settled (band int, fid bigint, geom @geometry)")
     for band in bands(layer):
-        simple = shapely.coverage_simplify(polygons, pixel_m(band) / 2)
-        good = shapely.is_valid(simple) & ~shapely.is_empty(simple)
+        half = pixel_m(band) / 2
+        simple = shapely.coverage_simplify(clean, half)
+        good = shapely.is_valid(simple) & ~shapely.is_empty(simple) & (strays <= half)
         rows = zip(fids[good].tolist(), shapely.to_wkb(simple[good]), strict=True)
         _copy(connection, "settled (band, fid, geom)", [(band, *row) for row in rows])
     _replace(connection, layer)
-    if len(polygons) and not shapely.coverage_is_valid(polygons):
-        loose = np.count_nonzero(~shapely.is_empty(shapely.coverage_invalid_edges(polygons)))
-        return (
-            f"layer {layer.id}: {loose} of {len(polygons)} polygons overlap others or miss their"
-            " borders, so at low zooms these borders may part"
-        )
-    return ""
+    alone = np.count_nonzero(strays > pixel_m(max(bands(layer), default=0)) / 2)
+    if not alone:
+        return ""
+    return (
+        f"layer {layer.id}: {alone} of {len(polygons)} polygons overlap others or are not valid,"
+        " so at low zooms their borders may part"
+    )
+
+
+def _as_coverage(polygons: Geometries) -> tuple[Geometries, NDArray[np.float64]]:
+    """The polygons with borders that match vertex by vertex, and how many metres each was moved
+    for it: infinitely many where nothing like it is left.
+    """
+    moved = np.zeros(len(polygons))
+    if shapely.coverage_is_valid(polygons):
+        return polygons, moved
+    sound = shapely.is_valid(polygons)
+    usable = polygons.copy()
+    usable[~sound] = shapely.Polygon()
+    clean = shapely.coverage_clean(  # type: ignore[attr-defined]  # newer than the stubs
+        usable, snapping_distance=SNAP_M, gap_width=GAP_M
+    )
+    sound &= ~shapely.is_empty(clean)
+    moved[~sound] = np.inf
+    moved[sound] = shapely.hausdorff_distance(polygons[sound], clean[sound])
+    return clean, moved
 
 
 def _replace(connection: sa.Connection, layer: Layer) -> None:
@@ -88,7 +110,8 @@ def _replace(connection: sa.Connection, layer: Layer) -> None:
         sa.text(
             "CREATE TEMP TABLE moved ON COMMIT DROP AS"
             " SELECT t.band, s.fid, s.geom AS old, t.geom AS new"
-            f" FROM {shapes_table(layer)} s JOIN settled t ON t.fid = s.fid AND t.band = s.band"
+            f" FROM {shapes_table(layer)} s"
+            ' JOIN settled t ON t.fid = s.fid AND t.band = s."#band"'
             f" JOIN {CITY}.{ident(layer.id)} c ON c.fid = s.fid"
             f" WHERE quartier.reach(c.tile_geom) >= CASE t.band {smallest} END"
             " AND s.geom::bytea IS DISTINCT FROM t.geom::bytea"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 import mapbox_vector_tile
+import sqlalchemy as sa
 
 from layers.changes import ChangeLog
 from layers.engine import run_ddl
@@ -52,11 +54,24 @@ def rebuild(database: Database, of: Layer) -> None:
 
 def answer(database: Database, query: TileQuery) -> tuple[int, bytes, int]:
     """The revision, bytes and number of features that a tile statement answers the web."""
+    revision, tile, features = database.run(_bound(query), role="web")[0][:3]
+    return revision, bytes(tile or b""), features
+
+
+def tiles_of(database: Database, of: Layer, at: Iterable[TileAddress]) -> dict[TileAddress, bytes]:
+    with database.connect("web") as connection:
+        found = {}
+        for address in at:
+            row = connection.execute(sa.text(_bound(query_of(of, address)))).one()
+            found[address] = bytes(row[1] or b"")
+        return found
+
+
+def _bound(query: TileQuery) -> str:
     sql = query.sql
     for number, value in enumerate(query.args, start=1):
         sql = sql.replace(f"${number}", str(value))
-    revision, tile, features = database.run(sql, role="web")[0][:3]
-    return revision, bytes(tile or b""), features
+    return sql
 
 
 def query_of(of: Layer, at: TileAddress) -> TileQuery:

@@ -21,4 +21,9 @@ class HeadAsGet:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app({**scope, "method": "GET"}, receive, without_body)
+        await self._app({**scope, "method": "GET"}, _nobody_waits, without_body)
+
+
+async def _nobody_waits() -> Message:
+    """For an answer that goes on for as long as its client stays."""
+    return {"type": "http.disconnect"}

@@ -9,4 +9,5 @@ from api.tile_path import App
 
 def create() -> App:
     """The factory that granian calls in each worker."""
-    return create_app(Parts.from_settings(ApiSettings()))
+    parts = Parts.from_settings(ApiSettings())
+    return create_app(parts, on_start=parts.streams.close_on_signals)

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from api.streams import StreamsFull
 from layers.errors import (
     FeatureNotFound,
     LayerNotFound,
@@ -31,6 +32,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     AddressRefused: HTTPStatus.BAD_REQUEST,
     StoreBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    StreamsFull: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 log = structlog.get_logger()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
+from pathlib import Path
 
 from granian import Granian
 from granian.constants import Interfaces, Loops
@@ -11,6 +13,8 @@ from granian.log import LogLevels
 
 from api.settings import ApiSettings
 from layers.errors import LayersError
+
+BACKLOG = 2048  # requests that wait or are worked on, all workers together
 
 
 class PortTaken(LayersError):
@@ -30,9 +34,17 @@ def check_port(settings: ApiSettings) -> None:
             ) from exc
 
 
-def serve(web_url: str, settings: ApiSettings) -> None:
+def serve(web_url: str, settings: ApiSettings, home: Path) -> None:
     """Serve until SIGINT or SIGTERM. Workers read their settings from the environment."""
     os.environ["QUARTIER_WEB_DATABASE_URL"] = web_url
+    if settings.cache_url is None:
+        os.environ["QUARTIER_CACHE_URL"] = (home / "cache" / "tiles").as_uri()
+    with tempfile.TemporaryDirectory(prefix="quartier-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        _serve(settings)
+
+
+def _serve(settings: ApiSettings) -> None:
     Granian(
         "api.main:create",
         address=settings.host,
@@ -45,5 +57,7 @@ def serve(web_url: str, settings: ApiSettings) -> None:
         log_level=LogLevels.warning,
         respawn_failed_workers=True,
         workers_kill_timeout=5,
-        backlog=2048,
+        backlog=BACKLOG,
+        # An open stream counts as a request at work; it must not take a tile's place.
+        backpressure=max(1, BACKLOG // settings.workers) + settings.streams,
     ).serve()

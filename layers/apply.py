@@ -20,6 +20,7 @@ from layers.catalogue_files import CatalogueFiles
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
 from layers.model import Column, Layer, Map
+from layers.overview_rebuild import count_anew
 from layers.sql import ident, literal
 from layers.tables import CITY, HISTORY, READERS, history_table, layer_table, type_name
 from layers.triggers import TRIGGERS, trigger_statements
@@ -119,7 +120,7 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
                 },
             ),
             ("INSERT INTO quartier.layer_state (layer_id) VALUES (:id)", {"id": layer.id}),
-            *overviews.count_anew(layer),
+            *count_anew(layer),
             *((statement, {}) for statement in shape_sql.remember_statements(layer)),
         ),
     )
@@ -140,7 +141,7 @@ def _count_anew(layer: Layer) -> Step:
         says=f"make the overview of layer {layer.id}",
         ddl=(*overviews.table_statements(layer), *grants, *trigger_statements(layer)),
         statements=(
-            *overviews.count_anew(layer),
+            *count_anew(layer),
             (TOUCH_ALL, {"id": layer.id}),
             (kept, {"id": layer.id, "overview": overviews.signature(layer)}),
         ),
@@ -232,7 +233,7 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
                 ),
                 *shape_sql.rebuild_statements(layer),
             ),
-            statements=(*overviews.count_anew(layer), (TOUCH_ALL, {"id": layer.id})),
+            statements=(*count_anew(layer), (TOUCH_ALL, {"id": layer.id})),
         )
     ]
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
+
+from layers.change_cells import MOST_CELLS, Cell, Cells, bounded
 
 BUFFER_FRACTION = 64 / 4096  # how far past its edge a tile draws, in tile widths
 STRAY_FRACTION = 1 / 512  # an overview draws a shape up to a pixel from its place
 TOUCH = 1e-6  # cells; what lies on the buffer's edge is in the tile
 REMEMBERED = 50_000  # tiles whose version is kept at hand, for each layer
-Cells = NDArray[np.int64]
+REMEMBERED_ANSWERS = 64  # of what changed since a revision: most who ask know the same one
 
 
 def unmorton(codes: Cells) -> tuple[Cells, Cells]:
@@ -47,6 +48,7 @@ class ChangeLog:
         self._cells: dict[int, dict[int, int]] = {}
         self._arrays: dict[int, tuple[Cells, Cells, Cells]] = {}
         self._known: dict[tuple[int, int, int], int] = {}
+        self._since: dict[int, tuple[Cell, ...]] = {}
 
     def touch(self, changes: Iterable[tuple[int, int, int]]) -> None:
         """Add (zoom, cell, revision) rows of the log."""
@@ -54,12 +56,16 @@ class ChangeLog:
             at = self._cells.setdefault(z, {})
             at[cell] = max(revision, at.get(cell, 0))
             self._arrays.pop(z, None)
-        self._known.clear()
+        self._forget()
 
     def advance(self, revision: int, base: int) -> None:
         """Say that everything up to `revision` has been added; `base` touched every tile."""
         self.revision, self.base = revision, base
+        self._forget()
+
+    def _forget(self) -> None:
         self._known.clear()
+        self._since.clear()
 
     def last_changed(self, z: int, x: int, y: int) -> int:
         """The last revision that touched the tile or its buffer, at least the base revision."""
@@ -71,6 +77,28 @@ class ChangeLog:
                 [self.base, *(self._last_at(depth, *key) for depth in self._cells)]
             )
         return known
+
+    def cells_since(self, revision: int) -> tuple[Cell, ...] | None:
+        """Cells that hold all that was touched after `revision`, few enough to be told.
+
+        None where that is every tile: the base was raised since, or `revision` is of another
+        history than this log's.
+        """
+        if not self.base <= revision <= self.revision:
+            return None
+        if (known := self._since.get(revision)) is None:
+            if len(self._since) >= REMEMBERED_ANSWERS:
+                self._since.clear()
+            known = self._since[revision] = self._cells_since(revision)
+        return known
+
+    def _cells_since(self, revision: int) -> tuple[Cell, ...]:
+        touched = {}
+        for depth in self._cells:
+            columns, rows, revisions = self._array(depth)
+            newer = revisions > revision
+            touched[depth] = (columns[newer], rows[newer])
+        return bounded(touched, MOST_CELLS)
 
     def _last_at(self, depth: int, z: int, x: int, y: int) -> int:
         columns, rows, revisions = self._array(depth)

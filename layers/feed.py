@@ -52,6 +52,7 @@ class Feed:
         self._state: dict[str, Any] = {}
         self._reading = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._news = asyncio.Event()
         self._facts_wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._catalog: Catalog | None = None
@@ -98,6 +99,12 @@ class Feed:
         async with self._reading:
             if self._logs[layer_id].revision < revision:
                 await self._read()
+
+    async def newer_than(self, generation: int) -> int:
+        """Return, with the generation, once more is known than at the one given."""
+        while self.generation <= generation:
+            await self._news.wait()
+        return self.generation
 
     async def read(self) -> None:
         """Bring all that is known up to one snapshot of the database."""
@@ -164,6 +171,8 @@ class Feed:
             self._catalog = Catalog(layers=published, maps=shown)
             self.generation += 1
             self._facts_wanted.set()
+            news, self._news = self._news, asyncio.Event()
+            news.set()
 
     def _readable(self, row: Any) -> PublishedLayer | None:
         """A declaration that this version cannot read hides its own layer and no other."""

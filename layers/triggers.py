@@ -8,8 +8,10 @@ PostgreSQL plans it once.
 
 from __future__ import annotations
 
-from layers import overviews, shape_sql
+from layers import overview_upkeep as upkeep
+from layers import shape_sql
 from layers.model import GeometryType, Layer
+from layers.overview_rebuild import rebuild_statements
 from layers.sql import ident, literal
 from layers.tables import CITY, HISTORY, content_names
 
@@ -33,7 +35,7 @@ def trigger_statements(layer: Layer) -> list[str]:
         _function(layer, "deleted", _deleted(layer)),
         _function(layer, "truncated", _truncated(layer)),
     ]
-    made = [*overviews.rebuild_statements(layer), *shape_sql.function_statements(layer)]
+    made = [*rebuild_statements(layer), *shape_sql.function_statements(layer)]
     return [*made, *functions, *attach_statements(layer, layer.id)]
 
 
@@ -84,12 +86,13 @@ def _trigger(name: str, when: str, table: str, rest: str) -> str:
 def _function(layer: Layer, event: str, body: str) -> str:
     return f"""
 CREATE OR REPLACE FUNCTION {_name(layer, event)}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp AS $body$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp
+SET plan_cache_mode = force_generic_plan AS $body$
 #variable_conflict use_variable
 DECLARE
     touched bigint;
     cells bigint := 0;
-    current bigint;{overviews.declarations(layer)}{shape_sql.declarations(layer)}
+    current bigint;{upkeep.declarations(layer)}{shape_sql.declarations(layer)}
 BEGIN
     IF TG_TABLE_SCHEMA <> '{CITY}' OR TG_TABLE_NAME <> {literal(layer.id)} THEN
         RAISE EXCEPTION 'this function serves {CITY}.{layer.id} alone';
@@ -152,10 +155,10 @@ def _count(rows: str, layer: Layer, counted: str) -> str:
 
 
 def _inserted(layer: Layer) -> str:
-    points = overviews.changed_points(layer, inserted=True, deleted=False)
+    points = upkeep.changed_points(layer, inserted=True, deleted=False)
     return (
         _count("new_rows", layer, "touched, 0, 0")
-        + overviews.maintain(layer, points)
+        + upkeep.maintain(layer, points)
         + shape_sql.maintain(layer, "new_rows")
         + _log(layer, _places(layer, "new_rows r"), *shape_sql.places(layer))
     )
@@ -167,11 +170,11 @@ def _updated(layer: Layer) -> str:
     changed_old = f"old_rows r JOIN new_rows n ON n.fid = r.fid AND n.since = {since}"
     changed_new = f"(SELECT * FROM new_rows WHERE since = {since}) r"
     moved = "r.tile_geom IS DISTINCT FROM n.tile_geom"
-    points = overviews.changed_points(layer, inserted=True, deleted=True)
+    points = upkeep.changed_points(layer, inserted=True, deleted=True)
     return (
         _count(changed_new, layer, "0, touched, 0")
         + _keep(layer, changed_old)
-        + overviews.maintain(layer, points)
+        + upkeep.maintain(layer, points)
         + shape_sql.maintain_updated(layer, changed_old)
         + _log(
             layer,
@@ -183,11 +186,11 @@ def _updated(layer: Layer) -> str:
 
 
 def _deleted(layer: Layer) -> str:
-    points = overviews.changed_points(layer, inserted=False, deleted=True)
+    points = upkeep.changed_points(layer, inserted=False, deleted=True)
     return (
         _count("old_rows", layer, "0, 0, touched")
         + _keep(layer, "old_rows r")
-        + overviews.maintain(layer, points, shrinks=True)
+        + upkeep.maintain(layer, points, shrinks=True)
         + shape_sql.maintain(layer, "old_rows")
         + _log(layer, _places(layer, "old_rows r"), *shape_sql.places(layer))
     )
@@ -198,7 +201,7 @@ def _truncated(layer: Layer) -> str:
     return (
         _count(table, layer, "0, 0, touched")
         + _keep(layer, f"{table} r")
-        + overviews.forget_all(layer)
+        + upkeep.forget_all(layer)
         + shape_sql.forget_all(layer)
         + f"\n    PERFORM quartier.touch_everything({literal(layer.id)}, current);"
     )

@@ -19,10 +19,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from layers import merge_sql as merge
-from layers import overviews, shape_batch, shape_sql
+from layers import shape_batch, shape_sql
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import ColumnType, Layer
+from layers.overview_rebuild import count_anew
 from layers.runs import check_published
 from layers.sql import ident, literal
 from layers.tables import CITY, READERS, type_name
@@ -244,7 +245,7 @@ def _build(connection: sa.Connection, layer: Layer, run_id: int, duplicates: int
     inserted = connection.execute(filled, {"since": since}).rowcount
     if inserted:
         _swap(connection, layer, run_id)
-        for statement, values in overviews.count_anew(layer):
+        for statement, values in count_anew(layer):
             connection.execute(sa.text(statement), values)
         connection.execute(
             sa.text("SELECT quartier.allocate_revision(:layer, :rows, 0, 0)"),

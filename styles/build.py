@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from layers.catalog import Bounds
 from layers.model import Layer, Map, View, in_language
+from styles.clusters import clusters
 from styles.colours import GROUND, Theme
 from styles.draw import Placed, draw, pen
 from styles.labels import label
@@ -70,7 +71,7 @@ def _style_layers(mapped: Sequence[tuple[Layer, bool]], theme: Theme) -> list[di
     placed: list[Placed] = []
     for layer, visible in mapped:
         with_ = pen(layer, theme, source_of(layer, visible), visible=visible)
-        placed += [*draw(with_), *label(with_)]
+        placed += [*draw(with_), *clusters(with_), *label(with_)]
     return [each.style_layer for each in sorted(placed, key=lambda each: each.band)]
 
 

@@ -34,6 +34,7 @@ class Band(IntEnum):
     POINT = 11
     BACKGROUND_LABEL = 12
     LABEL = 13
+    COUNT = 14
 
 
 class Placed(NamedTuple):
@@ -96,7 +97,11 @@ def _points(with_: Pen) -> list[Placed]:
     }
     if (opacity := with_.layer.style.opacity) is not None:
         paint |= {"circle-opacity": opacity, "circle-stroke-opacity": opacity}
-    return [with_.place(Band.POINT, "point", "circle", where=_mixed(with_, "point"), paint=paint)]
+    if with_.layer.geometry is GeometryType.MIXED:
+        only_points = _mixed(with_, "point")
+        return [with_.place(Band.POINT, "point", "circle", where=only_points, paint=paint)]
+    alone = ["!", ["has", "cluster"]]  # counted cells are drawn by `styles.clusters`
+    return [with_.place(Band.POINT, "point", "circle", where=alone, paint=paint)]
 
 
 def _lines(with_: Pen) -> list[Placed]:

@@ -49,6 +49,14 @@ def plus(size: Expression, extra: float) -> Expression:
     return round(size + extra, 3) if isinstance(size, (int, float)) else ["+", extra, size]
 
 
+def rounded(count: Expression) -> Expression:
+    """A number for people: 950, 1.2k, 12k."""
+    tenths = ["to-string", ["/", ["round", ["/", count, 100]], 10]]
+    whole = ["to-string", ["round", ["/", count, 1000]]]
+    return ["step", count, ["to-string", count], 1000, ["concat", tenths, "k"],
+            10_000, ["concat", whole, "k"]]  # fmt: skip
+
+
 def only(kind: Kind) -> Expression:
     """A filter that keeps one kind of geometry."""
     return ["in", ["geometry-type"], ["literal", GEOMETRY_TYPES[kind]]]

@@ -34,7 +34,7 @@ def label(with_: Pen) -> list[Placed]:
 
 def _data_label(with_: Pen) -> Placed:
     geometry = with_.layer.geometry
-    layout: dict[str, Any] = {"text-font": REGULAR, "text-size": _size(12, 14)}
+    layout: dict[str, Any] = {"text-font": REGULAR, "text-size": size(12, 14)}
     minzoom = 0
     if geometry is GeometryType.LINE:
         layout |= _along()
@@ -51,7 +51,7 @@ def _data_label(with_: Pen) -> Placed:
 
 def _background_label(with_: Pen) -> Placed:
     role, ground = with_.layer.style.role, GROUND[with_.theme]
-    layout: dict[str, Any] = {"text-font": REGULAR, "text-size": _size(11, 13)}
+    layout: dict[str, Any] = {"text-font": REGULAR, "text-size": size(11, 13)}
     colour, minzoom = ground.second_ink, 0
     if role == "water":
         layout["text-font"], colour = ITALIC, ground.water_ink
@@ -60,7 +60,7 @@ def _background_label(with_: Pen) -> Placed:
             "text-font": SEMIBOLD,
             "text-transform": "uppercase",
             "text-letter-spacing": 0.08,
-            "text-size": _size(11, 12),
+            "text-size": size(11, 12),
             "text-padding": DISTRICT_PADDING,
         }
     elif role == "street":
@@ -74,7 +74,8 @@ def _along() -> dict[str, Any]:
     return {"symbol-placement": "line", "symbol-spacing": 320, "text-max-angle": 32}
 
 
-def _size(small: float, large: float) -> list[Any]:
+def size(small: float, large: float) -> list[Any]:
+    """A size of letters that grows a little on the way in."""
     return ["interpolate", ["linear"], ["zoom"], 12, small, 17, large]
 
 

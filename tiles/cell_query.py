@@ -68,11 +68,12 @@ def slice_query(published: PublishedLayer, name: str, at: TileAddress, wanted: S
     From the cube as deep as it goes, else counted from the layer's rows.
     """
     layer, depth = published.layer, depth_of(at.z)
+    level = depth + depth % cube(layer).step
     groups = range(len(groups_of(layer)) + 1) if wanted.group is None else (wanted.group,)
     first = overviews.NO_BUCKET if wanted.first is None else wanted.first
     last = LAST_BUCKET if wanted.last is None else wanted.last
-    counted = depth <= published.cube_depth
-    source = _from_cube(layer, depth) if counted else _from_rows(layer, at.z, depth)
+    counted = level <= published.cube_depth
+    source = _from_cube(layer, depth, level) if counted else _from_rows(layer, at.z, depth)
     sql = f"""
         SELECT {revision_of(layer)} AS revision,
                ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', '#id') AS tile,
@@ -88,10 +89,13 @@ def slice_query(published: PublishedLayer, name: str, at: TileAddress, wanted: S
     return TileQuery(sql, (*_cells_of(at, depth), at.x, at.y, list(groups), first, last))
 
 
-def _from_cube(layer: Layer, depth: int) -> str:
+def _from_cube(layer: Layer, depth: int, level: int) -> str:
+    bits = 2 * (level - depth)
     return f"""
-                    SELECT cell, n, sx, sy FROM {cube(layer).table}
-                    WHERE depth = {depth} AND grp = ANY ($5::int[]) AND cell BETWEEN $1 AND $2
+                    SELECT cell >> {bits} AS cell, n, sx, sy FROM {cube(layer).table}
+                    WHERE depth = {level} AND grp = ANY ($5::int[])
+                      AND cell BETWEEN $1::bigint << {bits}
+                                   AND ($2::bigint << {bits}) + {(1 << bits) - 1}
                       AND bucket BETWEEN $6 AND $7"""
 
 

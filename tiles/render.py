@@ -10,10 +10,12 @@ from layers.catalog import Catalog, PublishedLayer
 from layers.changes import ChangeLog
 from layers.errors import StoreUnavailable
 from tiles.address import TileAddress, TileLayer
-from tiles.cache import Entry, SingleFlight, TileCache
+from tiles.cache import Entry, SharedTier, TileCache
 from tiles.drawn import Drawn, draw
 from tiles.packing import compress, decompress
 from tiles.parts import Budget, Database, Part, make_parts
+from tiles.tally import Tally
+from tiles.tiers import Found, Tiers, Wanted
 
 __all__ = ["Renderer", "compress", "decompress"]
 
@@ -31,20 +33,24 @@ class Knowledge(Protocol):
 
 
 class Renderer:
-    """Makes tiles, one at a time for each address and version, however many ask."""
+    """Makes tiles, one at a time for each address and version, however many ask.
+
+    Workers that have a `shared` tier in common make each tile once.
+    """
 
     def __init__(
         self,
         database: Database,
         knowledge: Knowledge,
         cache: TileCache,
+        shared: SharedTier | None = None,
         budget: Budget | None = None,
     ) -> None:
         self._database = database
         self._knowledge = knowledge
-        self._cache = cache
         self._budget = budget or Budget()
-        self._flights: SingleFlight[tuple[str, str], Entry] = SingleFlight()
+        self.tally = Tally()
+        self.tiers = Tiers(cache, shared, self.tally)
 
     def validator(self, asked: Sequence[TileLayer], at: TileAddress) -> str:
         """What the tile's ETag is made of; costs neither a query nor the tile.
@@ -67,14 +73,20 @@ class Renderer:
 
         Raises LayerNotFound, AddressRefused, StoreBusy, StoreUnavailable.
         """
-        validator = self.validator(asked, at)
-        key = f"{','.join(layer.name for layer in asked)}/{at.z}/{at.x}/{at.y}"
-        if (hit := await self._cache.get(key, validator)) is not None:
-            return hit
-        return await self._flights.do((key, validator), lambda: self._make(key, asked, at))
+        return (await self.find(asked, at)).entry
 
-    async def _make(self, key: str, asked: Sequence[TileLayer], at: TileAddress) -> Entry:
-        """Render until the log is known up to what the snapshots saw, then file the entry."""
+    async def find(self, asked: Sequence[TileLayer], at: TileAddress) -> Found:
+        """As `render`, and where the tile came from."""
+        return await self.tiers.find(
+            Wanted(
+                key=f"{','.join(layer.name for layer in asked)}/{at.z}/{at.x}/{at.y}",
+                validator=lambda: self.validator(asked, at),
+                make=lambda: self._make(asked, at),
+            )
+        )
+
+    async def _make(self, asked: Sequence[TileLayer], at: TileAddress) -> Entry:
+        """Render until the log is known up to what the snapshots saw: that is its validator."""
         for _ in range(ATTEMPTS):
             before = self._drawn(asked)
             shown = [each for each in before if each.layer.covers(at.z)]
@@ -83,9 +95,7 @@ class Renderer:
                 await self._knowledge.catch_up(part.drawn.wanted.id, part.revision)
             if self._settled(parts, at) and _same_shape(before, self._drawn(asked)):
                 told = tuple(said for part in parts if (said := part.told))
-                entry = Entry(validator=self.validator(asked, at), body=body, truncated=told)
-                await self._cache.put(key, entry)
-                return entry
+                return Entry(validator=self.validator(asked, at), body=body, truncated=told)
         raise StoreUnavailable("the layer changes faster than its tile can be made")
 
     def _settled(self, parts: Sequence[Part], at: TileAddress) -> bool:

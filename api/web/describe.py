@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -70,6 +71,17 @@ def describe_map(catalog: Catalog, drawn: Map, reader: Reader) -> dict[str, Any]
         "layers": shown,
         "page": f"{reader.root}/maps/{drawn.id}",
         "newest": _newest(shown),
+        **_changes([each for each, _ in published], reader),
+    }
+
+
+def _changes(layers: Sequence[PublishedLayer], reader: Reader) -> dict[str, str]:
+    """Where a page hears of changes, and the state it was made in: what came after it is news."""
+    ids = sorted(layer.id for layer in layers)
+    state = sorted(f"{layer.id}:{layer.revision}" for layer in layers)
+    return {
+        "changes": f"{reader.root}/changes?{urlencode({'layers': ','.join(ids)}, safe=',')}",
+        "state": ",".join(state),
     }
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from api.app import Parts, create_app
 from api.settings import ApiSettings
-from api.tile_path import App, Message
+from api.tile_path import App, Message, TilePath
 from tests.conftest import Database
 from tiles.parts import Budget
 
@@ -32,6 +32,8 @@ class Service:
 
     parts: Parts
     client: httpx.AsyncClient
+    tiles: TilePath
+    asked: App
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -63,7 +65,7 @@ async def serving(
 
         transport = httpx.ASGITransport(app=asked, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-            yield Service(parts, client)
+            yield Service(parts, client, app, asked)
 
 
 @asynccontextmanager

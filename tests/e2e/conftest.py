@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
 import signal
@@ -9,12 +10,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
@@ -149,3 +152,27 @@ def watched(browser: Browser) -> Iterator[Watched]:
     page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
     yield Watched(page)
     page.close()
+
+
+@pytest.fixture
+def host_page(city: Up, tmp_path: Path) -> Iterator[str]:
+    """A page on another origin that holds the embed as WordPress would."""
+    (tmp_path / "index.html").write_text(
+        "<!doctype html><title>A tourism site</title><link rel=icon href=data:,><h1>By bike</h1>"
+        f'<iframe sandbox="allow-scripts" security="restricted" title="map" width="600"'
+        f' height="400" src="{city.url}/embed/city#?secret=abc123"></iframe>'
+    )
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(tmp_path))
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/index.html"
+        server.shutdown()
+        thread.join()

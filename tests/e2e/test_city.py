@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,30 +43,6 @@ def test_every_layer_of_the_city_draws_with_no_error_and_no_other_host(
     assert silent == [], "switching these layers changed nothing on the map"
     assert watched.errors == []
     assert watched.hosts == {city.url.removeprefix("http://")}
-
-
-@pytest.fixture
-def host_page(city: Up, tmp_path: Path) -> Iterator[str]:
-    """A page on another origin that holds the embed as WordPress would."""
-    (tmp_path / "index.html").write_text(
-        "<!doctype html><title>A tourism site</title><link rel=icon href=data:,><h1>By bike</h1>"
-        f'<iframe sandbox="allow-scripts" security="restricted" title="map" width="600"'
-        f' height="400" src="{city.url}/embed/city#?secret=abc123"></iframe>'
-    )
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(tmp_path))
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/index.html"
-        server.shutdown()
-        thread.join()
 
 
 def test_the_embed_draws_in_wordpress_sandbox(city: Up, watched: Watched, host_page: str) -> None:

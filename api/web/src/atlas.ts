@@ -6,10 +6,12 @@ import maplibregl, {
   type StyleSpecification,
 } from "maplibre-gl";
 
+import { Announced, type Changes } from "./changes";
 import type { Choices } from "./choices";
 import { owner } from "./choices";
 import type { Page, Theme } from "./page";
 import { readPlace } from "./place";
+import { Refresher } from "./refresh";
 import { withSelection } from "./selection";
 import type { State } from "./state";
 
@@ -21,6 +23,8 @@ export class Atlas {
   readonly map: maplibregl.Map;
   /** Whether there is a style to ask what lies where. */
   drawn = false;
+  private readonly announced = new Announced();
+  private readonly refresher: Refresher;
 
   constructor(
     private readonly page: Page,
@@ -37,10 +41,11 @@ export class Atlas {
       touchPitch: false,
       fadeDuration: CALM.matches ? 0 : 150,
       attributionControl: false,
-      transformRequest: ourLetters(page.glyph_ranges),
+      transformRequest: this.requests(ourLetters(page.glyph_ranges)),
       ...opening(page),
       ...options,
     });
+    this.refresher = new Refresher(this.map);
     this.comeClose();
     this.map.touchZoomRotate.disableRotation();
     this.map.keyboard.disableRotation();
@@ -73,6 +78,13 @@ export class Atlas {
     }
   }
 
+  /** Fetch again what changed. What is no more declared as it was is drawn anew. */
+  hear(changes: Changes, anew: boolean): void {
+    this.announced.add(changes);
+    if (anew) void this.draw();
+    else this.refresher.refresh(changes);
+  }
+
   /** Show what the reader has chosen of one layer. */
   refresh(id: string, given: Map<string, maplibregl.FilterSpecification | undefined>): void {
     for (const layer of this.map.getStyle().layers) {
@@ -81,6 +93,11 @@ export class Atlas {
       this.map.setFilter(layer.id, this.choices.filter(id, given.get(layer.id)) ?? null);
       this.map.setLayoutProperty(layer.id, "visibility", this.choices.visibility(id));
     }
+  }
+
+  private requests(otherwise: RequestTransformFunction): RequestTransformFunction {
+    return (url, type) =>
+      type === "Tile" ? { url: this.announced.address(url) } : otherwise(url, type);
   }
 
   /** Where nobody chose the view, open close enough for something to be drawn. */

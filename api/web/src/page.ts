@@ -55,6 +55,8 @@ export interface Page {
     styles: Record<Theme, string>;
     layers: Layer[];
     newest: Layer | null;
+    changes: string;
+    state: string;
   };
 }
 

@@ -3,6 +3,7 @@
 import maplibregl, { type MapGeoJSONFeature, type PointLike } from "maplibre-gl";
 
 import type { Atlas } from "./atlas";
+import type { Changes } from "./changes";
 import { owner } from "./choices";
 import { h } from "./dom";
 import { spell } from "./format";
@@ -22,6 +23,8 @@ interface Thing {
 export class Popups {
   private popup: maplibregl.Popup | null = null;
   private before: Element | null = null;
+  /** Reads the shown thing again, once its layer changed. */
+  private again: { id: string; read: () => Promise<void> } | null = null;
 
   constructor(
     private readonly page: Page,
@@ -38,6 +41,10 @@ export class Popups {
     addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.close();
     });
+  }
+
+  hear(changes: Changes): void {
+    if (this.again && this.again.id in changes) void this.again.read();
   }
 
   private openAt(point: maplibregl.Point, place: maplibregl.LngLat): void {
@@ -61,6 +68,7 @@ export class Popups {
     if (!this.popup) return;
     this.popup.remove();
     this.popup = null;
+    this.again = null;
     select(this.atlas.map, null);
     const back = this.before instanceof HTMLElement ? this.before : null;
     if (back && back !== document.body) back.focus();
@@ -68,6 +76,7 @@ export class Popups {
   }
 
   private showList(things: Thing[]): void {
+    this.again = null;
     select(this.atlas.map, null);
     const title = say(this.page, "several", { count: String(things.length) });
     const items = things.map((thing) => {
@@ -86,6 +95,12 @@ export class Popups {
     foot.append(` · ${thing.layer.licence}`);
     const again = back && h("button", { type: "button", class: "back", onclick: back }, say(this.page, "back"));
     this.show(title, ...(again ? [again] : []), values, foot);
+    const read = (): Promise<void> => this.fill(thing, values);
+    this.again = { id: thing.layer.id, read };
+    await read();
+  }
+
+  private async fill(thing: Thing, values: HTMLElement): Promise<void> {
     const shown = this.popup;
     try {
       const feature = await read(thing);

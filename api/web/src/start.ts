@@ -5,11 +5,14 @@ import maplibregl, { type MapOptions } from "maplibre-gl";
 import { Atlas, canDraw } from "./atlas";
 import { Choices } from "./choices";
 import { spellFreshness } from "./format";
+import { followChanges } from "./live";
 import { followZoom, switchLayers } from "./panel";
 import { type Page, say } from "./page";
 import { Popups } from "./popup";
 import { State } from "./state";
-import { tellTimes } from "./times";
+import { tellNewest, tellTimes } from "./times";
+
+const AFTER_THE_FIRST_TILES = 500; // milliseconds; nothing is missed: changes since the page was made are told
 
 /** The map of a page, or null where the browser cannot draw one (and the page says so). */
 export function start(page: Page, options: Partial<MapOptions>): Atlas | null {
@@ -26,8 +29,18 @@ export function start(page: Page, options: Partial<MapOptions>): Atlas | null {
   describeCanvas(atlas, page);
   switchLayers(atlas, choices);
   followZoom(atlas);
-  new Popups(page, atlas);
+  const popups = new Popups(page, atlas);
+  setTimeout(() => follow(page, atlas, popups), AFTER_THE_FIRST_TILES);
   return atlas;
+}
+
+function follow(page: Page, atlas: Atlas, popups: Popups): void {
+  if (!page.map.layers.length) return;
+  followChanges(page.map.changes, page.map.state, (changes, anew) => {
+    atlas.hear(changes, anew);
+    popups.hear(changes);
+    tellNewest(page, changes);
+  });
 }
 
 function addControls({ map }: Atlas, page: Page): void {

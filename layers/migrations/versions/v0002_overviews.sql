@@ -13,6 +13,13 @@ COMMENT ON COLUMN quartier.layer_state.detail_zoom IS
     'The lowest zoom whose tiles hold the points themselves. It changes only with a revision that
 touches everything.';
 
+CREATE TYPE quartier.weighted_point AS (
+    w int, cell bigint, x bigint, y bigint, fid bigint, grp int, bucket int
+);
+COMMENT ON TYPE quartier.weighted_point IS
+    'A point as overviews count it: once more (w = 1) or once less (-1), in its zoom 20 cell, at
+millimetres of EPSG:3857.';
+
 CREATE FUNCTION quartier.rebuild_overview(layer text, current bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -233,7 +233,7 @@ class _Run:
             cells=self._tally.cells,
             without_place=self._tally.without_place,
         )
-        message = self._message(state, counts)
+        message = "; ".join(filter(None, [self._message(state, counts), merged.note]))
         self._record.finish(
             state, checksum=checksum, config_hash=config, revision=merged.revision,
             counts=asdict(counts), facts=list(self._facts), message=message,

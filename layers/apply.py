@@ -8,33 +8,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from layers import overviews
+from layers import overviews, shape_batch, shape_sql, shapes
 from layers.catalogue_files import CatalogueFiles
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
 from layers.model import Column, Layer, Map
 from layers.overview_rebuild import count_anew
-from layers.sql import ident
-from layers.tables import CITY, HISTORY, history_table, layer_table, type_name
+from layers.sql import ident, literal
+from layers.tables import CITY, HISTORY, READERS, history_table, layer_table, type_name
 from layers.triggers import TRIGGERS, trigger_statements
 
-READERS = "quartier_web, quartier_officer"
 TOUCH_ALL = "SELECT quartier.touch_everything(:id, quartier.allocate_revision(:id, 0, 0, 0))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One thing that apply does: what it says of it, DDL, and bound statements."""
+    """One thing that apply does: what it says of it, DDL, bound statements, and then `work`."""
 
     says: str
     ddl: tuple[str, ...] = ()
     statements: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
+    work: Callable[[sa.Connection], object] | None = field(default=None, repr=False)
 
 
 def config_hash(layer: Layer) -> str:
@@ -45,6 +46,7 @@ def config_hash(layer: Layer) -> str:
         "zooms": [layer.minzoom, layer.maxzoom],
         "columns": [[column.name, column.type] for column in layer.tile_columns],
         "priority": layer.priority,
+        "chains": shapes.chain_columns(layer),
     }
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -70,6 +72,7 @@ def plan(connection: sa.Connection, files: CatalogueFiles) -> list[Step]:
             steps += _mend(layer, connection)
             steps += [_count_anew(layer)] if row.overview != overviews.signature(layer) else []
             steps += [_restore(layer)] if row.withdrawn else []
+            steps += _shape(layer, connection)
     for layer_id, row in known.items():
         if layer_id not in files.layers and not row.withdrawn:
             steps.append(_withdraw(Layer.model_validate(row.declaration)))
@@ -84,6 +87,8 @@ def execute(connection: sa.Connection, steps: list[Step]) -> None:
             run_ddl(connection, ddl.replace("@postgis@", schema))
         for statement, values in step.statements:
             connection.execute(sa.text(statement), values)
+        if step.work is not None:
+            step.work(connection)
     if steps:
         connection.execute(sa.text("SELECT pg_notify('quartier', '')"))
 
@@ -97,7 +102,9 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
     ddl = [str(CreateTable(item).compile(dialect=dialect)) for item in (table, history)]
     ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in history.indexes]
     ddl += index_statements(layer, layer.id)
-    ddl += [*overviews.table_statements(layer), f"GRANT SELECT ON {_readable(layer)} TO {READERS}"]
+    ddl += [*overviews.table_statements(layer)]
+    ddl += [*shape_sql.fill_statements(layer, f"{CITY}.{ident(layer.id)}")]
+    ddl += [*shape_sql.place_statements(layer), f"GRANT SELECT ON {_readable(layer)} TO {READERS}"]
     return Step(
         says=f"create layer {layer.id} ({layer.geometry}, {len(layer.columns)} columns)",
         ddl=(*ddl, *trigger_statements(layer)),
@@ -114,13 +121,16 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
             ),
             ("INSERT INTO quartier.layer_state (layer_id) VALUES (:id)", {"id": layer.id}),
             *count_anew(layer),
+            *((statement, {}) for statement in shape_sql.remember_statements(layer)),
         ),
     )
 
 
 def _readable(layer: Layer) -> str:
     """The tables that readers of a published layer may read, as GRANT lists them."""
-    return ", ".join([f"{CITY}.{ident(layer.id)}", *overviews.tables_of(layer)])
+    return ", ".join(
+        [f"{CITY}.{ident(layer.id)}", *overviews.tables_of(layer), *shapes.tables_of(layer)]
+    )
 
 
 def _count_anew(layer: Layer) -> Step:
@@ -136,6 +146,34 @@ def _count_anew(layer: Layer) -> Step:
             (kept, {"id": layer.id, "overview": overviews.signature(layer)}),
         ),
     )
+
+
+def _shape(layer: Layer, connection: sa.Connection) -> list[Step]:
+    """Make the overview of lines and polygons that the declaration asks for, or bring its batch
+    up to what was edited since.
+    """
+    if not shapes.has_shapes(layer):
+        return []
+    found = sa.text(
+        "SELECT definition, stale FROM quartier.shape_state"
+        " WHERE layer_id = :id AND to_regclass(:table) IS NOT NULL"
+    )
+    asked = {"id": layer.id, "table": shapes.shapes_table(layer)}
+    state = connection.execute(found, asked).one_or_none()
+    steps = []
+    if state is None or state.definition != shapes.signature(layer):
+        ddl = (*shape_sql.rebuild_statements(layer), *trigger_statements(layer))
+        says = f"make the overview of layer {layer.id}"
+        steps.append(Step(says=says, ddl=ddl, statements=((TOUCH_ALL, {"id": layer.id}),)))
+    if shapes.has_batch(layer) and (steps or (state is not None and state.stale)):
+        what = "borders together" if layer.overview.coverage else "lines that meet"
+        steps.append(_settle(layer, f"draw the {what} in the overview of layer {layer.id}"))
+    return steps
+
+
+def _settle(layer: Layer, says: str) -> Step:
+    lock = (f"SELECT quartier.lock({literal(layer.id)})",)
+    return Step(says=says, ddl=lock, work=lambda connection: shape_batch.settle(connection, layer))
 
 
 def index_statements(layer: Layer, table: str) -> list[str]:
@@ -193,6 +231,7 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
                     f"ALTER TABLE {CITY}.{ident(layer.id)} ENABLE TRIGGER {ident(name)}"
                     for name in sorted(missing)
                 ),
+                *shape_sql.rebuild_statements(layer),
             ),
             statements=(*count_anew(layer), (TOUCH_ALL, {"id": layer.id})),
         )

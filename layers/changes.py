@@ -14,6 +14,7 @@ import numpy as np
 from layers.change_cells import MOST_CELLS, Cell, Cells, bounded
 
 BUFFER_FRACTION = 64 / 4096  # how far past its edge a tile draws, in tile widths
+STRAY_FRACTION = 1 / 512  # an overview draws a shape up to a pixel from its place
 TOUCH = 1e-6  # cells; what lies on the buffer's edge is in the tile
 REMEMBERED = 50_000  # tiles whose version is kept at hand, for each layer
 REMEMBERED_ANSWERS = 64  # of what changed since a revision: most who ask know the same one
@@ -118,8 +119,9 @@ class ChangeLog:
 
 def _reach(index: int, scale: float) -> tuple[int, int]:
     """First and last cell that a tile's column (or row) and its buffer reach."""
-    first = np.floor((index - BUFFER_FRACTION) * scale - TOUCH)
-    last = np.floor((index + 1 + BUFFER_FRACTION) * scale + TOUCH)
+    around = BUFFER_FRACTION + STRAY_FRACTION
+    first = np.floor((index - around) * scale - TOUCH)
+    last = np.floor((index + 1 + around) * scale + TOUCH)
     return int(first), int(last)
 
 

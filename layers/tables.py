@@ -16,6 +16,7 @@ from layers.model import ColumnType, GeometryType, Layer
 from layers.sql import literal
 
 CITY, HISTORY, RAW, STAGE = "city", "city_history", "city_raw", "city_stage"
+READERS = "quartier_web, quartier_officer"
 POSTGRES: sa.Dialect = pg.dialect()  # type: ignore[no-untyped-call]
 MAX_FID = (1 << 53) - 1  # the largest integer that JavaScript and MVT readers keep exact
 

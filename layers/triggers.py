@@ -9,6 +9,7 @@ PostgreSQL plans it once.
 from __future__ import annotations
 
 from layers import overview_upkeep as upkeep
+from layers import shape_sql
 from layers.model import GeometryType, Layer
 from layers.overview_rebuild import rebuild_statements
 from layers.sql import ident, literal
@@ -34,7 +35,8 @@ def trigger_statements(layer: Layer) -> list[str]:
         _function(layer, "deleted", _deleted(layer)),
         _function(layer, "truncated", _truncated(layer)),
     ]
-    return [*rebuild_statements(layer), *functions, *attach_statements(layer, layer.id)]
+    made = [*rebuild_statements(layer), *shape_sql.function_statements(layer)]
+    return [*made, *functions, *attach_statements(layer, layer.id)]
 
 
 def attach_statements(layer: Layer, table: str) -> list[str]:
@@ -90,7 +92,7 @@ SET plan_cache_mode = force_generic_plan AS $body$
 DECLARE
     touched bigint;
     cells bigint := 0;
-    current bigint;{upkeep.declarations(layer)}
+    current bigint;{upkeep.declarations(layer)}{shape_sql.declarations(layer)}
 BEGIN
     IF TG_TABLE_SCHEMA <> '{CITY}' OR TG_TABLE_NAME <> {literal(layer.id)} THEN
         RAISE EXCEPTION 'this function serves {CITY}.{layer.id} alone';
@@ -157,7 +159,8 @@ def _inserted(layer: Layer) -> str:
     return (
         _count("new_rows", layer, "touched, 0, 0")
         + upkeep.maintain(layer, points)
-        + _log(layer, _places(layer, "new_rows r"))
+        + shape_sql.maintain(layer, "new_rows")
+        + _log(layer, _places(layer, "new_rows r"), *shape_sql.places(layer))
     )
 
 
@@ -172,7 +175,13 @@ def _updated(layer: Layer) -> str:
         _count(changed_new, layer, "0, touched, 0")
         + _keep(layer, changed_old)
         + upkeep.maintain(layer, points)
-        + _log(layer, _places(layer, changed_new), _places(layer, changed_old, moved))
+        + shape_sql.maintain_updated(layer, changed_old)
+        + _log(
+            layer,
+            _places(layer, changed_new),
+            _places(layer, changed_old, moved),
+            *shape_sql.places(layer),
+        )
     )
 
 
@@ -182,7 +191,8 @@ def _deleted(layer: Layer) -> str:
         _count("old_rows", layer, "0, 0, touched")
         + _keep(layer, "old_rows r")
         + upkeep.maintain(layer, points, shrinks=True)
-        + _log(layer, _places(layer, "old_rows r"))
+        + shape_sql.maintain(layer, "old_rows")
+        + _log(layer, _places(layer, "old_rows r"), *shape_sql.places(layer))
     )
 
 
@@ -192,5 +202,6 @@ def _truncated(layer: Layer) -> str:
         _count(table, layer, "0, 0, touched")
         + _keep(layer, f"{table} r")
         + upkeep.forget_all(layer)
+        + shape_sql.forget_all(layer)
         + f"\n    PERFORM quartier.touch_everything({literal(layer.id)}, current);"
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -19,14 +19,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from layers import merge_sql as merge
-from layers.apply import READERS
+from layers import shape_batch, shape_sql
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import ColumnType, Layer
 from layers.overview_rebuild import count_anew
 from layers.runs import check_published
 from layers.sql import ident, literal
-from layers.tables import CITY, type_name
+from layers.tables import CITY, READERS, type_name
 from layers.triggers import attach_statements
 
 ROW, LINE = "#row", "#line"  # of a stage; no declared column can have such a name
@@ -47,7 +47,7 @@ class ArrowConnection(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
-    """What a merge did. `revision` is the layer's after it."""
+    """What a merge did. `revision` is the layer's after it, `note` what to know besides."""
 
     inserted: int = 0
     updated: int = 0
@@ -55,6 +55,7 @@ class Merged:
     deleted: int = 0
     duplicates: int = 0
     revision: int
+    note: str = ""
 
     @property
     def changed(self) -> bool:
@@ -127,8 +128,11 @@ def publish(
         _lock(connection, layer)
         check_published(connection, layer)
         if may_build and _is_ours_and_empty(connection, layer):
-            return _build(connection, layer, run_id, duplicates)
-        return _merge(connection, layer, run_id, duplicates, may_delete)
+            merged = _build(connection, layer, run_id, duplicates)
+        else:
+            merged = _merge(connection, layer, run_id, duplicates, may_delete)
+        note = shape_batch.settle(connection, layer)
+        return replace(merged, note=note, revision=_revision(connection, layer))
 
     try:
         return _retrying(engine, partial(work, may_build=True))
@@ -288,6 +292,7 @@ def _swap(connection: sa.Connection, layer: Layer, run_id: int) -> None:
         index = ident(f"{temporary}_geom")
         ddl.append(f"CREATE INDEX {index} ON {moved} USING gist (tile_geom)")
     ddl += [
+        *shape_sql.fill_statements(layer, moved),
         f"ANALYZE {moved}",
         f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; DROP TABLE {table}",
         f"ALTER TABLE {moved} RENAME TO {ident(name)}",
@@ -302,6 +307,7 @@ def _swap(connection: sa.Connection, layer: Layer, run_id: int) -> None:
     if layer.has_geometry:
         index = f"{CITY}.{ident(f'{temporary}_geom')}"
         ddl.append(f"ALTER INDEX {index} RENAME TO {ident(f'{name}_tile_geom_idx')}")
+    ddl += [*shape_sql.place_statements(layer), *shape_sql.remember_statements(layer)]
     schema = postgis_schema(connection)
     for statement in [*ddl, *attach_statements(layer, name)]:
         run_ddl(connection, statement.replace("@postgis@", schema))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from layers.catalog import Catalog, PublishedLayer
 from layers.model import GeometryType, Layer
 from layers.overviews import has_cells
+from layers.shapes import has_labels
 from tiles.address import Show, TileLayer
 from tiles.errors import AddressRefused
 
@@ -36,8 +37,8 @@ class Drawn(NamedTuple):
         )
 
     def shows_features(self, z: int) -> bool:
-        """Whether the tile holds the features themselves, which a budget may cut."""
-        return self.wanted.show is Show.FEATURES and not self.shows_cells(z)
+        """Whether the tile holds features or their labels, which a budget may cut."""
+        return self.wanted.show is not Show.HEAT and not self.shows_cells(z)
 
 
 def draw(catalog: Catalog, asked: Sequence[TileLayer]) -> list[Drawn]:
@@ -56,5 +57,5 @@ def _refuse_what_cannot_be_shown(drawn: Drawn) -> None:
         raise AddressRefused("layers", layer.id, "this layer has no geometry, so no tiles")
     if show is Show.HEAT and layer.geometry is not GeometryType.POINT:
         raise AddressRefused("layers", drawn.name, f"is for points; ask for {layer.id}")
-    if show is Show.LABELS:
+    if show is Show.LABELS and not has_labels(layer):
         raise AddressRefused("layers", drawn.name, f"is for polygons; ask for {layer.id}")

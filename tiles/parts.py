@@ -14,8 +14,10 @@ from typing import Protocol
 from tiles.address import Show, TileAddress
 from tiles.cell_query import cell_query, heat_query
 from tiles.drawn import Drawn
+from tiles.label_query import label_query
 from tiles.packing import compress
 from tiles.query import MAX_FEATURES, Cut, TileQuery, columns_in, cut_query, tile_query
+from tiles.shape_query import shape_query
 
 INLINE_BYTES = 64_000  # compressed at once; more than that would hold up the other requests
 RUNG = 0.8  # each step of a cut keeps this share of the features of the one before
@@ -125,11 +127,23 @@ def _first_query(drawn: Drawn, at: TileAddress, most: int) -> TileQuery:
         return heat_query(drawn.published, drawn.name, at)
     if drawn.shows_cells(at.z):
         return cell_query(drawn.published, drawn.name, at)
-    return tile_query(drawn.layer, drawn.name, at, most)
+    return _features_query(drawn, at, Cut(most + 1))
+
+
+def _features_query(drawn: Drawn, at: TileAddress, cut: Cut, *, counts: bool = False) -> TileQuery:
+    """`counts`: the tile may hold less than there is, so say how much that is."""
+    layer, name = drawn.layer, drawn.name
+    if drawn.wanted.show is Show.LABELS:
+        return label_query(layer, name, at, cut, counts=counts)
+    if (query := shape_query(layer, name, at, cut, counts=counts)) is not None:
+        return query
+    return (
+        cut_query(layer, name, at, cut) if counts else tile_query(layer, name, at, cut.features - 1)
+    )
 
 
 async def _cut(database: Database, drawn: Drawn, at: TileAddress, cut: Cut) -> Part:
-    query = cut_query(drawn.layer, drawn.name, at, cut)
+    query = _features_query(drawn, at, cut, counts=True)
     row = await database.fetchrow(query.sql, *query.args)
     return _of(drawn, row, _whole(row["matched"]), cut)
 

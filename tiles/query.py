@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layers.changes import BUFFER_FRACTION
-from layers.model import Column, ColumnType, Layer
+from layers.model import Column, ColumnType, GeometryType, Layer
 from layers.sql import ident, literal
 from layers.tables import CITY
 from tiles.address import TileAddress
@@ -42,17 +42,18 @@ def tile_query(layer: Layer, name: str, at: TileAddress, most: int = MAX_FEATURE
     Where it answers more than `most` features, the tile lacks some: ask `cut_query` instead.
     """
     # An expression, so that the planner never walks the index of fid to find a few rows.
-    order = [*_important(layer), "fid + 0"]
+    order = [*important(layer), "fid + 0"]
     return TileQuery(_tile_sql(layer, name, order, Cut(most + 1)), at)
 
 
 def cut_query(layer: Layer, name: str, at: TileAddress, cut: Cut) -> TileQuery:
-    """The query for a tile that may not hold everything: the most important features or, where
-    none is, an even sample over the tile; the same ones each time.
+    """The query for a tile that may not hold everything: the most important features; where none
+    is declared to be, the longest or largest, and of points an even sample over the tile. The
+    same ones each time.
     """
     matched = f""",
                (SELECT count(*) FROM {CITY}.{ident(layer.id)} WHERE {_IN_TILE}) AS matched"""
-    order = [*_important(layer), SCATTER, "fid"]
+    order = [*important(layer), *_size(layer), SCATTER, "fid"]
     return TileQuery(_tile_sql(layer, name, order, cut, matched), at)
 
 
@@ -71,7 +72,7 @@ def columns_in(layer: Layer, cut: Cut) -> tuple[Column, ...]:
 
 def _tile_sql(layer: Layer, name: str, order: list[str], cut: Cut, more: str = "") -> str:
     """One statement, so that the revision is that of the snapshot the features came from."""
-    columns = "".join(f", {_value(column)}" for column in columns_in(layer, cut))
+    columns = "".join(f", {value_of(column)}" for column in columns_in(layer, cut))
     raw = "".join(f", {ident(column.name)}" for column in columns_in(layer, cut))
     # Transform the envelope, never the column: the index is on the stored tile_geom. Order the
     # rows before their geometries are cut: what is sorted stays small. The envelope is a subquery
@@ -94,12 +95,20 @@ def _tile_sql(layer: Layer, name: str, order: list[str], cut: Cut, more: str = "
         ) AS "#m" -- an alias that no declared column can have"""
 
 
-def _value(column: Column) -> str:
+def value_of(column: Column) -> str:
+    """A column as MVT can hold it, under its name."""
     name = ident(column.name)
     return f"{name}::text AS {name}" if column.type in TEXT_TYPES else name
 
 
-def _important(layer: Layer) -> list[str]:
+def _size(layer: Layer) -> list[str]:
+    if layer.geometry is GeometryType.POINT:
+        return []
+    return ["ST_Area(tile_geom) DESC", "ST_Length(tile_geom) DESC"]
+
+
+def important(layer: Layer) -> list[str]:
+    """The declared priority, as ORDER BY lists it."""
     return [
         f"{ident(name.removeprefix('-'))} {'DESC' if name.startswith('-') else 'ASC'} NULLS LAST"
         for name in layer.priority

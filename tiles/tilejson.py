@@ -12,6 +12,7 @@ from layers.overviews import groups_of
 from tiles.address import Show
 from tiles.cell_query import OTHER, count_of
 from tiles.drawn import Drawn
+from tiles.label_query import AREA, has_area
 
 FIELD_TYPES = {
     ColumnType.INTEGER: "Number",
@@ -68,6 +69,8 @@ def _fields(drawn: Drawn) -> dict[str, str]:
     if drawn.wanted.show is Show.HEAT:
         return {"point_count": "Number"}
     fields = {column.name: _field(column) for column in drawn.layer.tile_columns}
+    if drawn.wanted.show is Show.LABELS:
+        return fields | ({AREA: "Number"} if has_area(drawn.layer) else {})
     if drawn.shows_cells(drawn.layer.minzoom):
         groups = [*groups_of(drawn.layer), OTHER] if groups_of(drawn.layer) else []
         fields |= CELL_FIELDS | {count_of(group): "Number" for group in groups}

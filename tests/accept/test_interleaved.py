@@ -8,6 +8,7 @@ import asyncio
 import random
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import mercantile
 import pytest
@@ -111,7 +112,7 @@ async def test_no_etag_ever_stands_for_two_tiles_and_the_last_write_is_seen_by_a
     city: Database, tmp_path: Path
 ) -> None:
     chance, witness = random.Random(SEED), Witness()
-    where = {"cache_url": (tmp_path / "tiles").as_uri()}
+    where: dict[str, Any] = {"cache_url": (tmp_path / "tiles").as_uri()}
     async with AsyncExitStack() as stack:
         services = [await stack.enter_async_context(serving(city, **where)) for _ in range(3)]
         await services[-1].parts.feed.stop()

@@ -74,7 +74,7 @@ def _fill(layer: Layer, kept: Kept) -> str:
     DELETE FROM {kept.table};
     INSERT INTO {kept.table} ({names}) SELECT {names} FROM (
         SELECT {kept.deepest} AS depth, * FROM ({deepest}) l) s ORDER BY {ordered};
-    FOR k IN REVERSE {kept.deepest - kept.step}..0 BY {kept.step} LOOP
+    FOR k IN REVERSE {kept.deepest - kept.step}..{kept.least_deep} BY {kept.step} LOOP
         INSERT INTO {kept.table} ({names}) SELECT {names} FROM (
             SELECT k AS depth, * FROM ({coarser(kept, finer)}) l) s ORDER BY {ordered};
     END LOOP;

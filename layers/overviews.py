@@ -36,14 +36,15 @@ HALVES = ("ex", "ey")  # of a cell's points, those in its eastern and in its sou
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A table of counted cells: its name, what tells rows of one cell apart, what is added up,
-    and its levels: from `deepest` up, each `step` less deep than the one before.
+    and its levels: from `deepest` up to `least_deep`, each `step` less deep than the one before.
     """
 
     table: str
     keys: tuple[str, ...]
     sums: tuple[str, ...]
     deepest: int
-    step: int
+    step: int = 1
+    least_deep: int = 0
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -55,8 +56,7 @@ class Kept:
 
     @property
     def depths(self) -> range:
-        """From the deepest to the whole world."""
-        return range(self.deepest, -1, -self.step)
+        return range(self.deepest, self.least_deep - 1, -self.step)
 
 
 def has_cells(layer: Layer) -> bool:
@@ -71,7 +71,7 @@ def cells(layer: Layer) -> Kept:
     """The counts of a layer, with one column for each declared group."""
     groups = tuple(f"g{number}" for number in range(1, len(groups_of(layer)) + 1))
     sums = ("n", *HALVES, "sx", "sy", "fx", *groups)
-    return Kept(f"{OVERVIEW}.{ident(layer.id)}", (), sums, GRID_DEPTH, 1)
+    return Kept(f"{OVERVIEW}.{ident(layer.id)}", (), sums, GRID_DEPTH)
 
 
 def cube(layer: Layer) -> Kept:
@@ -79,7 +79,7 @@ def cube(layer: Layer) -> Kept:
     depth is enough: a tile between two of them adds four cells up.
     """
     name = f"{OVERVIEW}.{ident(f'{layer.id}__cube')}"
-    return Kept(name, ("grp", "bucket"), ("n", "sx", "sy"), CUBE_DEPTH, 2)
+    return Kept(name, ("grp", "bucket"), ("n", "sx", "sy"), CUBE_DEPTH, 2, TILE_DEPTH)
 
 
 def groups_of(layer: Layer) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def signature(layer: Layer) -> str:
     zone = layer.time_zone if has_cube(layer) else None
     bucket = layer.overview.bucket
     detail = (layer.overview.detail_zoom, layer.maxzoom)
-    return repr(("2", layer.category, groups_of(layer), bucket, bucket and time, zone, detail))
+    return repr(("3", layer.category, groups_of(layer), bucket, bucket and time, zone, detail))
 
 
 def table_statements(layer: Layer) -> list[str]:
@@ -188,9 +188,10 @@ def counted_at_all_depths(layer: Layer, kept: Kept, points: str) -> str:
         for bit in (2, 1)
     )
     by = "".join(f", {name}" for name in kept.keys)
+    depths = f"generate_series({kept.least_deep}, {kept.deepest}, {kept.step}) depth"
     return (
         f"SELECT depth, cell >> {shift} AS cell{by}, {_sums(layer, kept, east, south)}"
-        f" FROM {points}, generate_series(0, {kept.deepest}, {kept.step}) depth GROUP BY 1, 2{by}"
+        f" FROM {points}, {depths} GROUP BY 1, 2{by}"
     )
 
 

@@ -126,13 +126,21 @@ def _log(layer: Layer, *places: str | None) -> str:
         PERFORM quartier.touch_everything({key}, current);
         RETURN NULL;
     END IF;
-    INSERT INTO quartier.changes AS l (layer_id, z, cell, revision)
-        SELECT {key}, p.z, p.cell, current FROM (
+    -- Each cell is looked up once and written by its place: ON CONFLICT locks a row first.
+    WITH met AS MATERIALIZED (
+        SELECT p.z, p.cell, l.ctid AS place, l.revision FROM (
+            SELECT u.z, u.cell FROM (
             {union}
-        ) p GROUP BY p.z, p.cell
-        ON CONFLICT (layer_id, z, cell) DO UPDATE SET revision = excluded.revision
-        WHERE l.revision < excluded.revision;
-    GET DIAGNOSTICS cells = ROW_COUNT;
+            ) u GROUP BY 1, 2
+        ) p LEFT JOIN quartier.changes l ON l.layer_id = {key} AND l.z = p.z AND l.cell = p.cell
+    ), newer AS (
+        UPDATE quartier.changes l SET revision = current
+        FROM met WHERE l.ctid = met.place AND met.revision < current
+    ), born AS (
+        INSERT INTO quartier.changes (layer_id, z, cell, revision)
+        SELECT {key}, met.z, met.cell, current FROM met WHERE met.place IS NULL
+    )
+    SELECT count(*) FILTER (WHERE met.place IS NULL) INTO cells FROM met;
     PERFORM quartier.log_cells({key}, current, cells, {LOG_BOUND});"""
 
 

@@ -110,10 +110,10 @@ def benchmark_city() -> Iterator[City]:
 
 
 def _declare(source: Source, catalogue: Path) -> Layer:
-    """A catalogue of the one layer, with tiles down to the deepest zoom that is measured."""
+    """A catalogue of the one layer, with tiles at every zoom that is measured."""
     declared = yaml.safe_load(source.declaration.read_text(encoding="utf-8"))
     folder = catalogue / "layers"
     folder.mkdir(parents=True)
     path = folder / source.declaration.name
-    path.write_text(yaml.safe_dump(declared | {"maxzoom": DEEPEST}), encoding="utf-8")
+    path.write_text(yaml.safe_dump(declared | {"minzoom": 0, "maxzoom": DEEPEST}), encoding="utf-8")
     return read_catalogue(catalogue).layers[path.stem]

@@ -51,6 +51,14 @@ class ArchiveInfo:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+def vector_layers_in(said: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Those of `vector_layers` that are layers."""
+    layers = said.get("vector_layers")
+    if not isinstance(layers, list):
+        return ()
+    return tuple(each for each in layers if isinstance(each, dict) and "id" in each)
+
+
 class FileState(NamedTuple):
     """Tells a file from the one that took its place, and from itself after a change."""
 

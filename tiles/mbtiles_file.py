@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from layers.catalog import Bounds
 from tiles.address import TileAddress
-from tiles.archive import ArchiveInfo, FileState, TileKind
+from tiles.archive import ArchiveInfo, FileState, TileKind, vector_layers_in
 from tiles.errors import ArchiveBroken
 from tiles.tilejson import WORLD
 
@@ -41,8 +41,8 @@ class MbtilesFile:
         )
         try:
             self.info = _info(dict(self._rows("SELECT name, value FROM metadata")), self._zooms())
-        except (sqlite3.Error, ValueError, KeyError) as exc:
-            raise ArchiveBroken(f"is no MBTiles file: {exc}") from exc
+        except Exception as exc:
+            raise ArchiveBroken(f"is no MBTiles file: {exc!r}") from exc
         said = json.dumps(self.info.metadata, sort_keys=True, default=str)
         self.mark = hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
@@ -67,7 +67,10 @@ class MbtilesFile:
             found = self._rows(TILE, at.z, at.x, row)
         except sqlite3.Error as exc:
             raise ArchiveBroken(f"cannot be read: {exc}") from exc
-        return bytes(found[0][0]) if found and found[0][0] else None
+        body = found[0][0] if found else None
+        if not isinstance(body, bytes | None):
+            raise ArchiveBroken("holds a tile that is no blob")
+        return body or None
 
     def close(self) -> None:
         if self._connection is not None:
@@ -89,7 +92,7 @@ def _info(said: dict[str, str], zooms: tuple[int, int]) -> ArchiveInfo:
         maxzoom=int(said.get("maxzoom") or zooms[1]),
         bounds=Bounds(*_numbers(said.get("bounds"), 4)) if said.get("bounds") else WORLD,
         centre=_centre(said.get("center")),
-        vector_layers=tuple(more.get("vector_layers") or ()),
+        vector_layers=vector_layers_in(more),
         metadata={**said, **more},
     )
 

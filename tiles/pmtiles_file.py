@@ -21,7 +21,7 @@ from pmtiles.tile import Compression, TileType, deserialize_header, zxy_to_tilei
 from layers.catalog import Bounds
 from tiles import varints
 from tiles.address import TileAddress
-from tiles.archive import BLOCKING, ArchiveInfo, FileState, TileKind
+from tiles.archive import BLOCKING, ArchiveInfo, FileState, TileKind, vector_layers_in
 from tiles.errors import ArchiveBroken
 from tiles.varints import Numbers
 
@@ -240,6 +240,6 @@ def _info(header: Any, metadata: dict[str, Any]) -> ArchiveInfo:
         maxzoom=header["max_zoom"],
         bounds=Bounds(*corners),
         centre=centre,
-        vector_layers=tuple(metadata.get("vector_layers") or ()),
+        vector_layers=vector_layers_in(metadata),
         metadata=metadata,
     )

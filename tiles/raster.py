@@ -66,6 +66,7 @@ class RasterFile:
                 count=dataset.count, usual=_usual(dataset), ranges=_ranges(dataset, tileset)
             )
             self.info = _info(dataset, tileset)
+            self._palette = _palette(dataset)
             said = f"{dataset.profile}|{dataset.tags()}"
         self.mark = hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
         _refuse_hints(tileset, self.bands)
@@ -103,14 +104,22 @@ class RasterFile:
                 resampling_method=how.resampling,
                 reproject_method=how.resampling,
             )
-            drawn = _draw(image.array, how)
+            drawn = _draw(image.array, how, self._table_of(how))
             return None if drawn is None else _encode(drawn, kind)
+
+    def _table_of(self, how: Rendering) -> Pixels | None:
+        """The colours of a single band's values: those asked for, or the file's own."""
+        if how.colormap is not None:
+            return _table(how.colormap)
+        return self._palette if how.bands == (1,) and not how.rescale else None
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
 def _refuse_unfit(dataset: Any) -> None:
+    if any(kind.startswith("complex") for kind in dataset.dtypes):
+        raise ArchiveBroken("holds complex numbers, which no image shows")
     if dataset.crs is None:
         raise ArchiveBroken("does not say its CRS; gdal_translate -a_srs adds it")
     pixels = dataset.width * dataset.height
@@ -118,6 +127,17 @@ def _refuse_unfit(dataset: Any) -> None:
         raise ArchiveBroken(
             f"has {pixels} pixels and no overviews; make it a COG: gdal_translate -of COG"
         )
+
+
+def _palette(dataset: Any) -> Pixels | None:
+    """The colours that the file gives to the values of its first band."""
+    if dataset.colorinterp[0] is not ColorInterp.palette:
+        return None
+    table = np.zeros((256, 4), np.uint8)
+    for value, colour in dataset.colormap(1).items():
+        if value < len(table):
+            table[value] = colour
+    return table
 
 
 def _refuse_hints(tileset: Tileset, bands: RasterBands) -> None:
@@ -187,7 +207,7 @@ def _meet(bounds: Bounds, at: TileAddress) -> bool:
     )
 
 
-def _draw(values: Any, how: Rendering) -> Pixels | None:
+def _draw(values: Any, how: Rendering, table: Pixels | None) -> Pixels | None:
     """Grey and opacity, or red, green, blue and opacity, as bytes; None where all is hidden."""
     seen = ~np.ma.getmaskarray(values).any(axis=0)
     data = values.data
@@ -199,8 +219,8 @@ def _draw(values: Any, how: Rendering) -> Pixels | None:
     image = _as_bytes(data, how.rescale)
     if len(image) == 4:
         image, opacity = image[:3], np.minimum(opacity, image[3])
-    if how.colormap is not None:
-        coloured = _table(how.colormap)[image[0]].transpose(2, 0, 1)
+    if table is not None:
+        coloured = table[image[0]].transpose(2, 0, 1)
         image, opacity = coloured[:3], np.minimum(opacity, coloured[3])
     return np.concatenate([np.where(opacity > 0, image, 0), opacity[None]]).astype(np.uint8)
 

@@ -395,6 +395,42 @@ async def test_bands_ranges_and_colours_can_be_asked_for(city: Published) -> Non
     assert (await image("?colormap_name=viridis&rescale=0,1000")).shape[0] == 4
 
 
+async def test_a_palette_of_the_file_is_used_where_nothing_else_is_asked_for(
+    city: Published,
+) -> None:
+    path = city.folder / "photo.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=500, width=500, dtype="uint8", crs="EPSG:4326",
+        transform=rasterio.Affine(PIXEL, 0, WEST, 0, -PIXEL, NORTH),
+    ) as raster:  # fmt: skip
+        raster.write(np.full((1, 500, 500), 7, np.uint8))
+        raster.write_colormap(1, {7: (200, 100, 50, 255)})
+    await city.publish({"id": "photo", "file": "photo.tif"})
+    middle = pixels((await city.get(url(tile_of_raster(14)))).content)[:, 128, 128]
+    assert middle.tolist() == [200, 100, 50, 255]
+    grey = pixels((await city.get(url(tile_of_raster(14), query="?rescale=0,14"))).content)
+    assert grey[:, 128, 128].tolist() == [128, 255]
+
+
+async def test_an_mbtiles_file_of_odd_content_is_a_503_or_what_it_has(city: Published) -> None:
+    for number, change in enumerate(
+        (
+            "UPDATE metadata SET value = NULL WHERE name = 'format'",
+            "INSERT INTO metadata VALUES ('json', '[1, 2]')",
+            "INSERT INTO metadata VALUES ('bounds', 'here and there')",
+            "UPDATE tiles SET tile_data = 'a text'",
+            "DROP TABLE metadata",
+        )
+    ):
+        path = city.folder / f"plan{number}.mbtiles"
+        write_png_mbtiles(path)
+        with sqlite3.connect(path) as connection:
+            connection.execute(change)
+        connection.close()
+        await city.publish({"id": "plan", "file": path.name})
+        assert (await city.get(url(AT, "png", "plan"))).status_code == 503, change
+
+
 async def test_the_same_image_asked_for_in_other_words_has_the_same_etag(city: Published) -> None:
     write_raster(city.folder / "photo.tif", np.ones((3, 500, 500), np.uint16))
     await city.publish({"id": "photo", "file": "photo.tif", "raster": {"rescale": [0, 10]}})

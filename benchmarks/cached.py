@@ -22,7 +22,7 @@ from benchmarks.wrk import Load, wrk
 TILES = {15: 30, 16: 60}
 CONNECTIONS = 16
 ROUNDS, ROUND_S, WARM_S = 11, 2.0, 3.0
-SETTLE_ROUNDS = 10
+SETTLE_ROUNDS = 40
 TARGET = 0.85
 
 

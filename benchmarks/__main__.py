@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from benchmarks import archives, cached, cold, ingest, items
+from benchmarks import archives, cached, cold, edge, ingest, items
 from benchmarks.city import City, benchmark_city
 from benchmarks.machine import describe
 from benchmarks.result import Result, show, write
@@ -14,6 +14,7 @@ from benchmarks.result import Result, show, write
 BENCHMARKS: dict[str, Callable[[City], Result]] = {
     "ingest": ingest.measure,
     "cached": cached.measure,
+    "edge": edge.measure,
     "cold": cold.measure,
     "items": items.measure,
     "archives": archives.measure,

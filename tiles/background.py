@@ -9,7 +9,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
-NICENESS = 15
+NICENESS = 10
 
 
 def be_nice() -> None:

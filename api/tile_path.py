@@ -103,7 +103,7 @@ class TilePath:
         hot = self._hot.get(path)
         if hot is None or hot.generation != self._feed.generation or scope["query_string"]:
             try:
-                await self._heed(scope["query_string"])
+                _refuse_parameters(scope["query_string"])
                 ids, at = _parse(path)
                 if asked is not None and await self._still_good(ids, at, (gzip, asked), send):
                     return
@@ -129,15 +129,6 @@ class TilePath:
             return start
         status = b"quartier; hit; ttl=-%d" % self._feed.stale_for_s
         return {**start, "headers": [*start["headers"], (b"cache-status", status)]}
-
-    async def _heed(self, query_string: bytes) -> None:
-        for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
-            if name == "revision":
-                for layer_id, number in (pair.split(":") for pair in value.split(",")):
-                    self._feed.log_of(layer_id)
-                    await self._feed.catch_up(layer_id, int(number))
-            elif not name.startswith(TRACKING):
-                raise QueryRefused(name, value, "is not a parameter here")
 
     async def _still_good(
         self, ids: Sequence[str], at: TileAddress, asked: tuple[bool, bytes], send: Send
@@ -211,6 +202,12 @@ def _matches(asked: bytes, etag: bytes) -> bool:
     bare = etag.removeprefix(b"W/")
     tags = [tag.strip() for tag in asked.split(b",")]
     return b"*" in tags or any(tag.removeprefix(b"W/") == bare for tag in tags)
+
+
+def _refuse_parameters(query_string: bytes) -> None:
+    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
+        if not name.startswith(TRACKING):
+            raise QueryRefused(name, value, "is not a parameter here; tiles take none yet")
 
 
 def _cache_control(catalog: Catalog, ids: Sequence[str]) -> bytes:

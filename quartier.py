@@ -57,7 +57,7 @@ def _start(*, load: bool) -> None:
                 load_declared(urls.ingest, catalogue, console)
             shown = web.public_url or f"http://{web.host}:{web.port}"
             console.print(f"\n[bold]Quartier is up:[/] {shown}/   (Ctrl-C stops it)")
-            serve_web(urls.web, web)
+            serve_web(urls.web, web, store.home)
     except (LayersError, IngestError) as exc:
         Console(stderr=True).print(str(exc), markup=False, highlight=False, style="red")
         raise typer.Exit(1) from exc

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,21 @@ from starlette.middleware.gzip import GZipMiddleware
 from api import pages, problems, styles_routes
 from api.assets import Assets
 from api.head import HeadAsGet
-from api.routers import changes, collections, health, tilejson
+from api.metrics import Metrics
+from api.routers import changes, collections, health, metrics, tilejson
 from api.settings import ApiSettings
 from api.streams import Streams
-from api.tile_path import App, TilePath
+from api.tile_path import TilePath
 from layers.catalog import Catalog
 from layers.feed import Feed
 from layers.read import Counts
 from layers.store import Store
 from tiles.cache import MemoryCache
 from tiles.render import Renderer
+from tiles.shared import shared_tier
 
 ASSETS = Path(__file__).parent / "web" / "dist"
+GATHER_S = 1.0  # how far behind the counts of the other workers may be
 EXPOSED = ["ETag", "Link", "Content-Crs", "Retry-After", "Quartier-Truncated"]
 
 
@@ -40,6 +44,7 @@ class State(TypedDict):
     public_url: str | None
     feed: Feed
     streams: Streams
+    measure: Callable[[], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +72,32 @@ class Parts:
         queries = Store(url, size=settings.query_connections, **limits)
         feed = Feed(queries, url)
         hot = settings.cache_bytes // 4
-        renderer = Renderer(tiles, feed, MemoryCache(settings.cache_bytes - hot))
+        cache = settings.cache_url.get_secret_value() if settings.cache_url else "memory:"
+        renderer = Renderer(
+            tiles,
+            feed,
+            MemoryCache(settings.cache_bytes - hot),
+            shared_tier(cache, settings.cache_disk_bytes),
+        )
         streams = Streams(settings.streams)
         return cls(feed, tiles, queries, renderer, hot, streams, settings.public_url)
 
 
-def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> App:
+def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> TilePath:
     """Everything that is served: tiles on the fast path, the rest through FastAPI.
 
     `on_start` is called in the running loop before anything is answered.
     """
 
+    measured = Metrics()
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         if on_start is not None:
             on_start()
+        await parts.renderer.tiers.start()
         await parts.feed.start()
+        gathering = asyncio.create_task(gather_for_ever())
         yield State(
             catalog=lambda: parts.feed.catalog,
             is_current=lambda: parts.feed.is_current,
@@ -91,17 +106,34 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> A
             public_url=parts.public_url,
             feed=parts.feed,
             streams=parts.streams,
+            measure=measure,
         )
         parts.streams.close()
+        gathering.cancel()
+        measured.add(tile_path.gather())
         await parts.feed.stop()
+        await parts.renderer.tiers.close()
         await parts.tiles.close()
         await parts.queries.close()
+
+    async def gather() -> None:
+        measured.add(tile_path.gather())
+        measured.hold(*await parts.renderer.tiers.usage())
+
+    async def gather_for_ever() -> None:
+        while True:
+            await asyncio.sleep(GATHER_S)
+            await gather()
+
+    async def measure() -> bytes:
+        await gather()
+        return await asyncio.to_thread(measured.text)
 
     app = FastAPI(
         title="Quartier", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None
     )
     problems.install(app)
-    for module in (health, tilejson, changes, collections, styles_routes, pages):
+    for module in (health, metrics, tilejson, changes, collections, styles_routes, pages):
         app.include_router(module.router)
     app.mount("/assets", Assets(ASSETS))
     app.add_middleware(
@@ -111,7 +143,8 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> A
     app.add_middleware(HeadAsGet)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
-    return TilePath(app, parts.renderer, parts.feed, parts.hot_bytes)
+    tile_path = TilePath(app, parts.renderer, parts.feed, parts.hot_bytes)
+    return tile_path
 
 
 def _document_tiles(app: FastAPI) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
+from pathlib import Path
 
 from granian import Granian
 from granian.constants import Interfaces, Loops
@@ -32,9 +34,17 @@ def check_port(settings: ApiSettings) -> None:
             ) from exc
 
 
-def serve(web_url: str, settings: ApiSettings) -> None:
+def serve(web_url: str, settings: ApiSettings, home: Path) -> None:
     """Serve until SIGINT or SIGTERM. Workers read their settings from the environment."""
     os.environ["QUARTIER_WEB_DATABASE_URL"] = web_url
+    if settings.cache_url is None:
+        os.environ["QUARTIER_CACHE_URL"] = (home / "cache" / "tiles").as_uri()
+    with tempfile.TemporaryDirectory(prefix="quartier-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        _serve(settings)
+
+
+def _serve(settings: ApiSettings) -> None:
     Granian(
         "api.main:create",
         address=settings.host,

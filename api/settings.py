@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tiles.shared import check_cache_url
 
 
 class ApiSettings(BaseSettings):
@@ -27,6 +29,14 @@ class ApiSettings(BaseSettings):
     cache_bytes: int = Field(
         default=256 * 1024 * 1024, ge=0, description="Memory for finished tiles, in each worker."
     )
+    cache_url: SecretStr | None = Field(
+        default=None,
+        description="Where workers share finished tiles: redis://host:6379/0 (several machines),"
+        " file:///a/folder, or memory: for nowhere; without it, a folder in the home.",
+    )
+    cache_disk_bytes: int = Field(
+        default=2 * 1024**3, ge=0, description="Disk for finished tiles that workers share."
+    )
     tile_connections: int = Field(
         default=4, ge=1, le=100, description="Database connections for tiles, in each worker."
     )
@@ -42,3 +52,10 @@ class ApiSettings(BaseSettings):
     query_timeout_s: float = Field(
         default=10.0, gt=0, le=600, description="Seconds a query may run in the database."
     )
+
+    @field_validator("cache_url")
+    @classmethod
+    def _a_cache(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_cache_url(url.get_secret_value())
+        return url

@@ -9,68 +9,63 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from api.deps import TRACKING
-from api.problems import Problem, problem_of
-from layers.catalog import Catalog
+from api.problems import problem_of
+from api.tile_answers import (
+    NO_BODY,
+    PREFLIGHT,
+    Answer,
+    App,
+    Hot,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    method_refused,
+    send_empty,
+    send_problem,
+    tags_of,
+    unchanged,
+)
+from api.tile_headers import cache_control, etag_held, read_headers
 from layers.errors import QueryRefused
 from layers.feed import Feed
 from tiles.address import TileAddress, parse_layers
-from tiles.cache import Entry
+from tiles.announced import PARAMETER, Announcements, parse_revisions
+from tiles.background import Background
 from tiles.errors import AddressRefused
-from tiles.render import Renderer, decompress
+from tiles.render import Renderer
+from tiles.tally import Source, Tally
+from tiles.tiers import Found
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+__all__ = ["App", "Message", "TilePath"]
 
 PREFIX, SUFFIX = "/tiles/", ".mvt"
-MVT = b"application/vnd.mapbox-vector-tile"
 HOT_PATHS = 20_000  # paths whose answer is remembered whole, at most
+HEEDED = 10_000  # query strings that are known to ask for nothing more than is known
 PATIENCE_S = 0.02  # before a tile is watched for a client that leaves
-NO_BODY: Message = {"type": "http.response.body", "body": b""}
-COMMON: Headers = [
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"ETag, Quartier-Truncated"),
-    (b"vary", b"Accept-Encoding"),
-    (b"x-content-type-options", b"nosniff"),
-]
-NOT_AT_ALL = (b"q=0", b"q=0.", b"q=0.0", b"q=0.00", b"q=0.000")
-PREFLIGHT: Headers = [
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
-    (b"access-control-allow-headers", b"*"),
-    (b"access-control-max-age", b"86400"),
-    (b"allow", b"GET, HEAD, OPTIONS"),
-]
+HOT_HITS = 16  # bodies sent from memory after which a tile is worth packing better
+WORTH_PACKING = 512  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A tile ready to be sent in one encoding, or as a 304."""
+class Wanted(NamedTuple):
+    """The tile that a path names."""
 
-    etag: bytes
-    start: Message
-    body: Message
-    not_modified: Message
+    path: str
+    ids: tuple[str, ...]
+    at: TileAddress
 
-
-@dataclass(frozen=True, slots=True)
-class Hot:
-    """The answers of a path while the feed's generation is this."""
-
-    generation: int
-    gzip: Answer
-    entry: Entry
-    cache_control: bytes
+    @classmethod
+    def parse(cls, path: str) -> Wanted:
+        parts = path[len(PREFIX) : -len(SUFFIX)].split("/")
+        if len(parts) != 4:
+            raise AddressRefused("path", path, "write /tiles/{layers}/{z}/{x}/{y}.mvt")
+        return cls(path, parse_layers(parts[0]), TileAddress.parse(*parts[1:]))
 
 
 class TilePath:
@@ -80,9 +75,14 @@ class TilePath:
         self._app = app
         self._renderer = renderer
         self._feed = feed
+        self._announcements = Announcements(feed)
+        self._tally = renderer.tally
+        self._background = Background()
         self._hot: dict[str, Hot] = {}
         self._hot_bytes = 0
         self._most_hot_bytes = hot_bytes
+        self._heeded: dict[bytes, int] = {}
+        self._touched: list[tuple[Hot, Answer]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
@@ -94,30 +94,53 @@ class TilePath:
         elif scope["method"] in ("GET", "HEAD"):
             await self._answer(path, scope, receive, send)
         elif scope["method"] == "OPTIONS":
-            await _send_empty(send, HTTPStatus.NO_CONTENT, PREFLIGHT)
+            await send_empty(send, HTTPStatus.NO_CONTENT, PREFLIGHT)
         else:
-            await _send_problem(send, _method_refused(scope["method"]))
+            await send_problem(send, method_refused(scope["method"]))
 
     async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        gzip, asked = _read_headers(scope["headers"])
-        hot = self._hot.get(path)
-        if hot is None or hot.generation != self._feed.generation or scope["query_string"]:
-            try:
-                _refuse_parameters(scope["query_string"])
-                ids, at = _parse(path)
-                if asked is not None and await self._still_good(ids, at, (gzip, asked), send):
-                    return
-                hot = await self._render(path, ids, at, receive)
-            except Exception as exc:
-                await _send_problem(send, problem_of(exc))
-                return
-            if hot is None:
-                return  # the client has left
-        answer = hot.gzip if gzip else _answer_of(hot.entry, hot.cache_control, gzip=False)
-        if asked is not None and _matches(asked, answer.etag):
-            await send(self._marked(answer.not_modified))
-            await send(NO_BODY)
+        takes, tags = read_headers(scope["headers"])
+        query = scope["query_string"]
+        hot, generation = self._hot.get(path), self._feed.generation
+        if (
+            hot is None
+            or hot.generation != generation
+            or (query and self._heeded.get(query) != generation)
+        ):
+            await self._answer_anew(path, scope, receive, send)
             return
+        if tags is not None and (tag := etag_held(tags, hot.tags)) is not None:
+            answer = hot.unchanged[tag]
+        else:
+            answer = hot.answer(takes)
+        if not answer.is_kept:
+            self._count(answer, Source.HOT)
+        elif answer.sent:
+            answer.sent += 1
+        else:
+            answer.sent = 1
+            self._touched.append((hot, answer))
+        await send(answer.start if self._feed.is_current else self._marked(answer.start))
+        await send(NO_BODY if scope["method"] == "HEAD" else answer.body)
+
+    async def _answer_anew(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Nothing is at hand that is sure to hold: work out what the tile's version is now."""
+        takes, tags = read_headers(scope["headers"])
+        try:
+            await self._heed(scope["query_string"])
+            wanted = Wanted.parse(path)
+            source, answer = Source.VERSION, self._still_good(wanted, tags)
+            if answer is None:
+                hot = await self._find(wanted, receive)
+                if hot is None:
+                    return  # the client has left
+                source, answer = hot.found.source, hot.answer(takes)
+        except Exception as exc:
+            problem = problem_of(exc)
+            self._tally.answers[problem.status.value, Source.NONE] += 1
+            await send_problem(send, problem)
+            return
+        self._count(answer, source)
         await send(self._marked(answer.start))
         await send(NO_BODY if scope["method"] == "HEAD" else answer.body)
 
@@ -130,122 +153,98 @@ class TilePath:
         status = b"quartier; hit; ttl=-%d" % self._feed.stale_for_s
         return {**start, "headers": [*start["headers"], (b"cache-status", status)]}
 
-    async def _still_good(
-        self, ids: Sequence[str], at: TileAddress, asked: tuple[bool, bytes], send: Send
-    ) -> bool:
-        """Tell a client that has this very version so, before anything is made."""
-        gzip, tags = asked
-        etag = _etag(self._renderer.validator(ids, at), gzip=gzip)
-        if not _matches(tags, etag):
-            return False
-        cache_control = _cache_control(self._feed.catalog, ids)
-        await send(self._marked(_not_modified(etag, cache_control)))
-        await send(NO_BODY)
-        return True
-
-    async def _render(
-        self, path: str, ids: Sequence[str], at: TileAddress, receive: Receive
-    ) -> Hot | None:
+    async def _heed(self, query_string: bytes) -> None:
+        """Refuse what is no parameter; catch up with the revisions a client was told of."""
+        if not query_string:
+            return
         generation = self._feed.generation
-        entry = await _unless_gone(self._renderer.render(ids, at), receive)
-        if entry is None:
+        told = _announced(query_string)
+        if told is None or await self._announcements.heed(parse_revisions(told)):
+            if len(self._heeded) >= HEEDED:
+                self._heeded.clear()
+            self._heeded[query_string] = generation
+
+    def _still_good(self, wanted: Wanted, tags: bytes | None) -> Answer | None:
+        """The news that the client has this very version, before anything is made."""
+        if tags is None:
             return None
-        cache_control = _cache_control(self._feed.catalog, ids)
-        hot = Hot(generation, _answer_of(entry, cache_control, gzip=True), entry, cache_control)
-        self._remember(path, hot)
+        validator = self._renderer.validator(wanted.ids, wanted.at)
+        tag = etag_held(tags, tags_of(validator))
+        return None if tag is None else unchanged(tag, self._cache_control(wanted))
+
+    def _cache_control(self, wanted: Wanted) -> bytes:
+        catalog = self._feed.catalog
+        return cache_control([catalog.layer(layer_id).layer for layer_id in wanted.ids])
+
+    async def _find(self, wanted: Wanted, receive: Receive) -> Hot | None:
+        generation = self._feed.generation
+        found = await _unless_gone(self._renderer.find(wanted.ids, wanted.at), receive)
+        if found is None:
+            return None
+        hot = Hot.of(wanted.path, found, generation, self._cache_control(wanted))
+        old = self._hot.get(wanted.path)
+        if old is not None and old.found.entry.validator == found.entry.validator:
+            hot.hits = old.hits
+        self._remember(wanted.path, hot)
         return hot
 
     def _remember(self, path: str, hot: Hot) -> None:
         """Keep the answer at hand. When full, begin anew: the cache behind still has the tiles."""
         if (old := self._hot.pop(path, None)) is not None:
-            self._hot_bytes -= len(old.entry.body)
-        self._hot_bytes += len(hot.entry.body)
+            self._hot_bytes -= old.size
+        self._hot_bytes += hot.size
         if len(self._hot) >= HOT_PATHS or self._hot_bytes > self._most_hot_bytes:
             self._hot.clear()
-            self._hot_bytes = len(hot.entry.body)
+            self._hot_bytes = hot.size
         self._hot[path] = hot
 
+    def _count(self, answer: Answer, source: Source) -> None:
+        self._tally.answers[answer.status, source] += 1
+        self._tally.sent_bytes += answer.size
 
-def _parse(path: str) -> tuple[tuple[str, ...], TileAddress]:
-    parts = path[len(PREFIX) : -len(SUFFIX)].split("/")
-    if len(parts) != 4:
-        raise AddressRefused("path", path, "write /tiles/{layers}/{z}/{x}/{y}.mvt")
-    return parse_layers(parts[0]), TileAddress.parse(*parts[1:])
+    def gather(self) -> Tally:
+        """What was counted since the last time; tiles that turned out hot are sent to be packed
+        better. To be called every second or so, so that the fast path need only count.
+        """
+        touched, self._touched = self._touched, []
+        for hot, answer in touched:
+            self._tally.answers[answer.status, Source.HOT] += answer.sent
+            self._tally.sent_bytes += answer.size * answer.sent
+            if answer.size:
+                self._heat(hot, answer.sent)
+            answer.sent = 0
+        return self._tally.take()
 
+    def _heat(self, hot: Hot, hits: int) -> None:
+        hot.hits += hits
+        if hot.hits >= HOT_HITS and not hot.found.entry.is_tight and hot.size >= WORTH_PACKING:
+            hot.hits = 0
+            self._background.run(self._improve(hot))
 
-def _read_headers(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bool, bytes | None]:
-    """Whether the client takes gzip, and its If-None-Match."""
-    gzip, asked = False, None
-    for name, value in headers:
-        if name == b"accept-encoding":
-            gzip = _takes_gzip(value)
-        elif name == b"if-none-match":
-            asked = value if asked is None else asked + b", " + value
-    return gzip, asked
-
-
-def _takes_gzip(value: bytes) -> bool:
-    """RFC 9110's Accept-Encoding: what is said of gzip goes before what is said of `*`."""
-    if value == b"gzip" or value.startswith(b"gzip, "):
-        return True
-    told = {}
-    for part in value.lower().split(b","):
-        coding, _, quality = part.partition(b";")
-        told[coding.strip()] = quality.replace(b" ", b"") not in NOT_AT_ALL
-    return told.get(b"gzip", told.get(b"*", False))
-
-
-def _matches(asked: bytes, etag: bytes) -> bool:
-    """RFC 9110's weak comparison with any of a list, or `*`."""
-    if asked == etag:
-        return True
-    bare = etag.removeprefix(b"W/")
-    tags = [tag.strip() for tag in asked.split(b",")]
-    return b"*" in tags or any(tag.removeprefix(b"W/") == bare for tag in tags)
+    async def _improve(self, hot: Hot) -> None:
+        found = hot.found
+        better = await self._renderer.tiers.improve(found.key, found.entry)
+        path = hot.path
+        if better is not None and self._hot.get(path) is hot:
+            found = found._replace(entry=better)
+            self._remember(path, Hot.of(path, found, hot.generation, hot.cache_control))
 
 
-def _refuse_parameters(query_string: bytes) -> None:
+def _announced(query_string: bytes) -> str | None:
+    """The revisions that a client was told of; raises QueryRefused for any other parameter."""
+    told: str | None = None
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
-        if not name.startswith(TRACKING):
-            raise QueryRefused(name, value, "is not a parameter here; tiles take none yet")
+        if name == PARAMETER:
+            if told is not None:
+                raise QueryRefused(name, value, "is given more than once; give it once")
+            told = value
+        elif not name.startswith(TRACKING):
+            raise QueryRefused(name, value, f"is not a parameter here; tiles take {PARAMETER}")
+    return told
 
 
-def _cache_control(catalog: Catalog, ids: Sequence[str]) -> bytes:
-    """A layer may let clients keep its tiles; a composite keeps to its strictest layer."""
-    ages = [catalog.layer(layer_id).layer.max_age_s for layer_id in ids]
-    if any(age is None for age in ages):
-        return b"no-cache"
-    return f"max-age={min(age for age in ages if age is not None)}".encode()
-
-
-def _etag(validator: str, *, gzip: bool) -> bytes:
-    """Weak, because compression may be improved later; told apart by encoding all the same."""
-    return f'W/"{validator}-{"gz" if gzip else "id"}"'.encode()
-
-
-def _not_modified(etag: bytes, cache_control: bytes) -> Message:
-    headers: Headers = [*COMMON, (b"etag", etag), (b"cache-control", cache_control)]
-    return {"type": "http.response.start", "status": 304, "headers": headers}
-
-
-def _answer_of(entry: Entry, cache_control: bytes, *, gzip: bool) -> Answer:
-    etag = _etag(entry.validator, gzip=gzip)
-    headers: Headers = [*COMMON, (b"etag", etag), (b"cache-control", cache_control)]
-    if entry.truncated:
-        headers.append((b"quartier-truncated", ",".join(entry.truncated).encode()))
-    if not entry.body:
-        start = {"type": "http.response.start", "status": 204, "headers": headers}
-        return Answer(etag, start, NO_BODY, _not_modified(etag, cache_control))
-    body = entry.body if gzip else decompress(entry.body)
-    headers += [(b"content-type", MVT), (b"content-length", b"%d" % len(body))]
-    headers += [(b"content-encoding", b"gzip")] if gzip else []
-    start = {"type": "http.response.start", "status": 200, "headers": headers}
-    sent = {"type": "http.response.body", "body": body}
-    return Answer(etag, start, sent, _not_modified(etag, cache_control))
-
-
-async def _unless_gone(work: Awaitable[Entry], receive: Receive) -> Entry | None:
-    """The entry, or None when the client leaves first: its query is then cancelled.
+async def _unless_gone(work: Awaitable[Found], receive: Receive) -> Found | None:
+    """What was found, or None when the client leaves first: its query is then cancelled.
 
     Most tiles are made before it would be worth asking whether anybody still waits.
     """
@@ -265,24 +264,3 @@ async def _unless_gone(work: Awaitable[Entry], receive: Receive) -> Entry | None
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _method_refused(method: str) -> Problem:
-    problem = Problem(
-        HTTPStatus.METHOD_NOT_ALLOWED, f"{method}: tiles answer GET, HEAD and OPTIONS"
-    )
-    problem.headers["allow"] = "GET, HEAD, OPTIONS"
-    return problem
-
-
-async def _send_problem(send: Send, problem: Problem) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-    headers.append((b"content-length", b"%d" % len(problem.body)))
-    status = problem.status.value
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": problem.body})
-
-
-async def _send_empty(send: Send, status: HTTPStatus, headers: Headers) -> None:
-    await send({"type": "http.response.start", "status": status.value, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})

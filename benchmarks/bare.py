@@ -71,7 +71,7 @@ def main(answers: str, port: str) -> None:
         return Granian("benchmarks.bare:create", **settings)
 
     with patch("api.serve.Granian", instead):
-        serve("", ApiSettings(port=int(port)))
+        serve("", ApiSettings(port=int(port)), Path("/nowhere"))
 
 
 if __name__ == "__main__":

@@ -146,14 +146,21 @@ def template(server: DatabaseUrls) -> Iterator[str]:
         run(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture
-def database(server: DatabaseUrls, template: str) -> Iterator[Database]:
-    """A fresh database for one test."""
+@contextmanager
+def fresh_database(server: DatabaseUrls, template: str) -> Iterator[Database]:
+    """A database that is gone when the block ends."""
     name = f"quartier_test_{uuid.uuid4().hex[:10]}"
     with _statement(server) as run:
         run(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield Database(name, _urls(server, name))
         run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(server: DatabaseUrls, template: str) -> Iterator[Database]:
+    """A fresh database for one test."""
+    with fresh_database(server, template) as fresh:
+        yield fresh
 
 
 @pytest.fixture(scope="session")

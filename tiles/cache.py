@@ -6,7 +6,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from tiles.tally import Tally
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -18,12 +20,26 @@ class Entry:
     """A finished tile. `body` is gzip, or empty for a tile that holds nothing.
 
     `validator` says which layers, versions and configuration it was made of. `truncated` names
-    layers that had more features than a tile may hold.
+    layers that had more features than a tile may hold. `brotli` is empty until the tile has
+    turned out to be asked for often; `is_tight` says that it has, and that both are packed well.
     """
 
     validator: str
     body: bytes
     truncated: tuple[str, ...] = ()
+    brotli: bytes = b""
+    is_tight: bool = False
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + len(self.brotli)
+
+
+class Usage(NamedTuple):
+    """How much a tier holds."""
+
+    bytes: int
+    entries: int | None = None
 
 
 class TileCache(Protocol):
@@ -31,6 +47,32 @@ class TileCache(Protocol):
 
     async def get(self, key: str, validator: str) -> Entry | None: ...
     async def put(self, key: str, entry: Entry) -> None: ...
+    @property
+    def usage(self) -> Usage: ...
+
+
+class Turn(Protocol):
+    """The right to make a tile, while others wait; or leave to make it all the same, because the
+    wait became too long or there is nobody to ask.
+    """
+
+    @property
+    def has_waited(self) -> bool: ...
+    async def release(self) -> None: ...
+
+
+class SharedTier(Protocol):
+    """Where workers, or machines, leave finished tiles for each other.
+
+    It never fails: one that is away or full misses, forgets and keeps nobody waiting for long.
+    """
+
+    async def start(self) -> None: ...
+    async def get(self, key: str, validator: str) -> Entry | None: ...
+    async def put(self, key: str, entry: Entry) -> None: ...
+    async def turn(self, key: str, validator: str) -> Turn: ...
+    async def usage(self) -> Usage | None: ...
+    async def close(self) -> None: ...
 
 
 class MemoryCache:
@@ -58,6 +100,10 @@ class MemoryCache:
         while self.bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
 
+    @property
+    def usage(self) -> Usage:
+        return Usage(self.bytes, len(self._entries))
+
     def _drop(self, key: str) -> None:
         if (old := self._entries.pop(key, None)) is not None:
             self.bytes -= _size(key, old)
@@ -67,7 +113,7 @@ class MemoryCache:
 
 
 def _size(key: str, entry: Entry) -> int:
-    return len(entry.body) + len(key) + ENTRY_OVERHEAD
+    return entry.size + len(key) + ENTRY_OVERHEAD
 
 
 class SingleFlight(Generic[K, T]):
@@ -76,14 +122,17 @@ class SingleFlight(Generic[K, T]):
     The work is cancelled when the last of those who wait for it has left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally | None = None) -> None:
         self._flights: dict[K, tuple[asyncio.Task[T], list[int]]] = {}
+        self._tally = tally or Tally()
 
     async def do(self, key: K, work: Callable[[], Awaitable[T]]) -> T:
         if key not in self._flights:
             task = asyncio.ensure_future(_await(work))
             self._flights[key] = (task, [0])
             task.add_done_callback(lambda done: self._forget(key, done))
+        else:
+            self._tally.joins += 1
         task, waiting = self._flights[key]
         waiting[0] += 1
         try:

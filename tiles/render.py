@@ -8,19 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from isal import isal_zlib
-
 from layers.catalog import Catalog, PublishedLayer
 from layers.changes import ChangeLog
 from layers.errors import StoreUnavailable
 from layers.model import Layer
 from tiles.address import TileAddress
-from tiles.cache import Entry, SingleFlight, TileCache
+from tiles.cache import Entry, SharedTier, TileCache
 from tiles.errors import AddressRefused
+from tiles.packing import compress, decompress
 from tiles.query import TileQuery, sample_query, tile_query
+from tiles.tally import Tally
+from tiles.tiers import Found, Tiers, Wanted
+
+__all__ = ["Renderer", "compress", "decompress"]
 
 TILE_FORMAT = "1"  # raise it when the same rows are to give other bytes
-GZIP = 31  # wbits of a gzip container; its header carries no time, so bytes are reproducible
 INLINE_BYTES = 64_000  # compressed at once; more than that would hold up the other requests
 ATTEMPTS = 5
 
@@ -57,13 +59,22 @@ class Part:
 
 
 class Renderer:
-    """Makes tiles, one at a time for each address and version, however many ask."""
+    """Makes tiles, one at a time for each address and version, however many ask.
 
-    def __init__(self, database: Database, knowledge: Knowledge, cache: TileCache) -> None:
+    Workers that have a `shared` tier in common make each tile once.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        knowledge: Knowledge,
+        cache: TileCache,
+        shared: SharedTier | None = None,
+    ) -> None:
         self._database = database
         self._knowledge = knowledge
-        self._cache = cache
-        self._flights: SingleFlight[tuple[str, str], Entry] = SingleFlight()
+        self.tally = Tally()
+        self.tiers = Tiers(cache, shared, self.tally)
 
     def validator(self, ids: Sequence[str], at: TileAddress) -> str:
         """What the tile's ETag is made of; costs neither a query nor the tile.
@@ -86,14 +97,20 @@ class Renderer:
 
         Raises LayerNotFound, StoreBusy, StoreUnavailable.
         """
-        validator = self.validator(ids, at)
-        key = f"{','.join(ids)}/{at.z}/{at.x}/{at.y}"
-        if (hit := await self._cache.get(key, validator)) is not None:
-            return hit
-        return await self._flights.do((key, validator), lambda: self._make(key, ids, at))
+        return (await self.find(ids, at)).entry
 
-    async def _make(self, key: str, ids: Sequence[str], at: TileAddress) -> Entry:
-        """Render until the log is known up to what the snapshots saw, then file the entry."""
+    async def find(self, ids: Sequence[str], at: TileAddress) -> Found:
+        """As `render`, and where the tile came from."""
+        return await self.tiers.find(
+            Wanted(
+                key=f"{','.join(ids)}/{at.z}/{at.x}/{at.y}",
+                validator=lambda: self.validator(ids, at),
+                make=lambda: self._make(ids, at),
+            )
+        )
+
+    async def _make(self, ids: Sequence[str], at: TileAddress) -> Entry:
+        """Render until the log is known up to what the snapshots saw: that is its validator."""
         for _ in range(ATTEMPTS):
             layers = [self._knowledge.catalog.layer(layer_id) for layer_id in ids]
             drawn = [published.layer for published in layers if published.layer.covers(at.z)]
@@ -102,9 +119,7 @@ class Renderer:
                 await self._knowledge.catch_up(part.layer_id, part.revision)
             again = [self._knowledge.catalog.layer(layer_id) for layer_id in ids]
             if self._settled(parts, at) and _same_configuration(layers, again):
-                entry = await _finish(self.validator(ids, at), parts)
-                await self._cache.put(key, entry)
-                return entry
+                return await _finish(self.validator(ids, at), parts)
         raise StoreUnavailable("the layer changes faster than its tile can be made")
 
     async def _parts(self, layers: Sequence[Layer], at: TileAddress) -> list[Part]:
@@ -157,14 +172,3 @@ async def _finish(validator: str, parts: Sequence[Part]) -> Entry:
     else:
         body = await asyncio.to_thread(compress, raw)
     return Entry(validator=validator, body=body, truncated=truncated)
-
-
-def compress(raw: bytes) -> bytes:
-    """gzip, quickly: 0.9 ms for 374 kB where zlib level 6 takes 16.5 ms."""
-    packed: bytes = isal_zlib.compress(raw, 2, GZIP)
-    return packed
-
-
-def decompress(body: bytes) -> bytes:
-    unpacked: bytes = isal_zlib.decompress(body, GZIP)
-    return unpacked

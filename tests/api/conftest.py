@@ -13,7 +13,7 @@ import pytest
 
 from api.app import Parts, create_app
 from api.settings import ApiSettings
-from api.tile_path import App, Message
+from api.tile_path import App, Message, TilePath
 from tests.conftest import Database
 
 BASE = "http://city.test"
@@ -31,6 +31,7 @@ class Service:
 
     parts: Parts
     client: httpx.AsyncClient
+    tiles: TilePath
     asked: App
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
@@ -61,7 +62,7 @@ async def serving(database: Database, **settings: Any) -> AsyncIterator[Service]
 
         transport = httpx.ASGITransport(app=asked, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-            yield Service(parts, client, asked)
+            yield Service(parts, client, app, asked)
 
 
 @asynccontextmanager

@@ -13,7 +13,6 @@ from pydantic import BaseModel
 
 from api.app import Parts, create_app
 from api.settings import ApiSettings
-from api.tile_path import TilePath
 from layers.model import (
     Column,
     Layer,
@@ -111,7 +110,6 @@ def application() -> FastAPI:
     """The application behind the fast path; it is made and never started."""
     url = "postgresql://nobody@localhost/nothing"
     served = create_app(Parts.from_settings(ApiSettings(web_database_url=url)))
-    assert isinstance(served, TilePath)
     inner = served._app
     assert isinstance(inner, FastAPI)
     return inner

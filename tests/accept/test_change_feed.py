@@ -25,6 +25,7 @@ from layers.setup import prepare_database
 from tests.accept.house import House, Table, house
 from tests.conftest import Database
 from tests.examples import TREES
+from tests.nginx import edge
 
 pytestmark = pytest.mark.db
 
@@ -170,11 +171,13 @@ class Stream:
 
 
 @contextlib.contextmanager
-def streams(served: Serving, count: int, query: str = "") -> Iterator[list[Stream]]:
+def streams(
+    served: Serving, count: int, query: str = "", port: int | None = None
+) -> Iterator[list[Stream]]:
     asked = f"GET /changes?layers=trees{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
     opened, threads = [], []
     for _ in range(count):
-        opened.append(Stream(socket.create_connection(("127.0.0.1", served.port))))
+        opened.append(Stream(socket.create_connection(("127.0.0.1", port or served.port))))
         opened[-1].socket.sendall(asked)
         threads.append(threading.Thread(target=opened[-1].follow))
         threads[-1].start()
@@ -320,6 +323,19 @@ def test_a_closed_listener_is_opened_again_and_nothing_is_missed(served: Serving
                     assert time.monotonic() - committed < PATIENCE_S
             vector = f"trees:{served.revision()}"
             hear(listening, vector)
+
+
+def test_an_edge_holds_no_event_back(served: Serving, tmp_path: Path) -> None:
+    told: list[float] = []
+    with edge(tmp_path / "edge", f"127.0.0.1:{served.port}") as address:
+        port = urlsplit(address).port
+        with editor(served) as edit, streams(served, 3, port=port) as listening:
+            for number in range(20):
+                committed = edit(f"genus-{number}-")
+                vector = f"trees:{served.revision()}"
+                hear(listening, vector)
+                told += [stream.told[vector] - committed for stream in listening]
+    assert percentile(told, 0.95) <= TOLD_WITHIN_S
 
 
 def test_clients_that_vanish_leave_nothing_open(served: Serving) -> None:

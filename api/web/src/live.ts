@@ -3,7 +3,7 @@
 import { type Change, type Changes, EVERYWHERE } from "./changes";
 
 const SOONEST = 1_000; // milliseconds before a lost stream is asked for again, at first
-const LATEST = 300_000; // and at last
+const LATEST = 60_000; // and at last
 
 /** Hears what changed, and whether a layer is declared otherwise or no more. */
 type Hear = (changes: Changes, anew: boolean) => void;

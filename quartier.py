@@ -6,6 +6,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from api.bake_cli import bake
 from api.serve import check_port
 from api.serve import serve as serve_web
 from api.settings import ApiSettings
@@ -17,12 +18,13 @@ from layers.cluster import open_store
 from layers.errors import LayersError
 from layers.settings import StoreSettings
 from layers.setup import prepare_database
+from tiles.cli import export, tile
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="The map server for city open data."
 )
-app.command()(apply)
-app.command()(ingest)
+for command in (apply, ingest, tile, export, bake):
+    app.command()(command)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -21,7 +21,9 @@ from api.routers import changes, collections, health, metrics, tilejson
 from api.settings import ApiSettings
 from api.streams import Streams
 from api.tile_path import TilePath
+from api.tileset_path import TilesetPath
 from layers.catalog import Catalog
+from layers.errors import LayerNotFound
 from layers.feed import Feed
 from layers.read import Counts
 from layers.store import Store
@@ -29,6 +31,7 @@ from tiles.cache import MemoryCache
 from tiles.parts import Budget
 from tiles.render import Renderer
 from tiles.shared import shared_tier
+from tiles.tilesets import Tilesets
 
 ASSETS = Path(__file__).parent / "web" / "dist"
 GATHER_S = 1.0  # how far behind the counts of the other workers may be
@@ -42,6 +45,7 @@ class State(TypedDict):
     is_current: Callable[[], bool]
     store: Store
     counts: Counts
+    tilesets: Tilesets
     public_url: str | None
     measure: Callable[[], Awaitable[bytes]]
     feed: Feed
@@ -61,6 +65,7 @@ class Parts:
     hot_bytes: int
     streams: Streams
     public_url: str | None = None
+    tilesets: Tilesets = field(default_factory=Tilesets)
 
     @classmethod
     def from_settings(cls, settings: ApiSettings, budget: Budget | None = None) -> Parts:
@@ -81,7 +86,7 @@ class Parts:
         return cls(feed, tiles, queries, renderer, hot, streams, settings.public_url)
 
 
-def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> TilePath:
+def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> TilesetPath:
     """Everything that is served: tiles on the fast path, the rest through FastAPI.
 
     `on_start` is called in the running loop before anything is answered.
@@ -101,6 +106,7 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
             is_current=lambda: parts.feed.is_current,
             store=parts.queries,
             counts=Counts(),
+            tilesets=parts.tilesets,
             public_url=parts.public_url,
             measure=measure,
             feed=parts.feed,
@@ -110,6 +116,7 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
         gathering.cancel()
         measured.add(tile_path.gather())
         await parts.feed.stop()
+        await parts.tilesets.close()
         await parts.renderer.tiers.close()
         await parts.tiles.close()
         await parts.queries.close()
@@ -142,7 +149,7 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
     tile_path = TilePath(app, parts.renderer, parts.feed, parts.hot_bytes)
-    return tile_path
+    return TilesetPath(tile_path, parts.tilesets, parts.feed)
 
 
 def _document_tiles(app: FastAPI) -> None:
@@ -157,3 +164,24 @@ def _document_tiles(app: FastAPI) -> None:
     async def get_tile(_: Request, layers: str, z: int, x: int, y: int) -> Response:
         """Layer ids separated by commas; z, x and y of WebMercatorQuad, y from the north."""
         raise AssertionError(f"{layers}/{z}/{x}/{y} belongs to the fast path")
+
+    @app.get(
+        "/tiles/{tileset}/{z}/{x}/{y}.{ending}",
+        tags=["map clients"],
+        summary="A tile of a tileset: an archive's vector or image tile, or a raster's image",
+        responses={204: {"description": "nothing to draw here"}, 304: {"description": "unchanged"}},
+    )
+    async def get_tileset_tile(  # noqa: PLR0913 - each is a part of the address
+        tileset: str,
+        z: str,
+        x: str,
+        y: str,
+        ending: str,
+        bidx: str | None = None,
+        rescale: str | None = None,
+        colormap_name: str | None = None,
+    ) -> Response:
+        """`mvt`, `png`, `webp` or `jpg`, as the tileset has them. Rasters take `bidx`, `rescale`
+        and `colormap_name`, and `@2x` after y for 512 pixels.
+        """
+        raise LayerNotFound(tileset, "only tilesets have tiles that are images")

@@ -14,6 +14,7 @@ from layers.catalog import Catalog, PublishedLayer
 from layers.errors import QueryRefused
 from layers.read import Counts
 from layers.store import Store
+from tiles.tilesets import Tilesets
 
 TRACKING = ("utm_", "fbclid", "gclid", "mtm_", "pk_", "_ga")  # what sites hang on links
 
@@ -34,6 +35,11 @@ async def get_counts(request: Request) -> Counts:
     return counts
 
 
+async def get_tilesets(request: Request) -> Tilesets:
+    tilesets: Tilesets = request.state.tilesets
+    return tilesets
+
+
 def base_url_of(request: Request) -> str:
     """Where people reach this server, without a slash at the end."""
     public: str | None = request.state.public_url
@@ -47,6 +53,7 @@ async def get_base_url(request: Request) -> str:
 CatalogDep = Annotated[Catalog, Depends(get_catalog)]
 StoreDep = Annotated[Store, Depends(get_store)]
 CountsDep = Annotated[Counts, Depends(get_counts)]
+TilesetsDep = Annotated[Tilesets, Depends(get_tilesets)]
 BaseUrlDep = Annotated[str, Depends(get_base_url)]
 
 

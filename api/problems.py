@@ -21,7 +21,7 @@ from layers.errors import (
     StoreBusy,
     StoreUnavailable,
 )
-from tiles.errors import AddressRefused, TilesError
+from tiles.errors import AddressRefused, TilesError, TilesetUnavailable
 
 RETRY_AFTER_S = "2"
 STATUS: dict[type[Exception], HTTPStatus] = {
@@ -33,6 +33,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     StoreBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StreamsFull: HTTPStatus.SERVICE_UNAVAILABLE,
+    TilesetUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 log = structlog.get_logger()

@@ -34,11 +34,16 @@ def check_port(settings: ApiSettings) -> None:
             ) from exc
 
 
+def default_cache(home: Path) -> str:
+    """Where workers share finished tiles unless the operator says otherwise."""
+    return (home / "cache" / "tiles").as_uri()
+
+
 def serve(web_url: str, settings: ApiSettings, home: Path) -> None:
     """Serve until SIGINT or SIGTERM. Workers read their settings from the environment."""
     os.environ["QUARTIER_WEB_DATABASE_URL"] = web_url
     if settings.cache_url is None:
-        os.environ["QUARTIER_CACHE_URL"] = (home / "cache" / "tiles").as_uri()
+        os.environ["QUARTIER_CACHE_URL"] = default_cache(home)
     with tempfile.TemporaryDirectory(prefix="quartier-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         _serve(settings)

@@ -11,6 +11,7 @@ from layers.catalog import Bounds, Catalog
 from layers.errors import MapNotFound
 from styles.build import Setting, Style, layer_style, map_style, with_bounds
 from styles.colours import Theme
+from styles.pictures import raster_style
 
 router = APIRouter(tags=["map clients"], dependencies=[Depends(refuse_unknown_parameters)])
 
@@ -28,7 +29,7 @@ def get_style(
 
 
 def style_of(catalog: Catalog, style_id: str, setting: Setting) -> Style:
-    """The style of the map of this id, or of the layer; raises MapNotFound."""
+    """The style of the map of this id, of the layer or of the raster; raises MapNotFound."""
     if style_id in catalog.maps:
         drawn = catalog.maps[style_id]
         layers = {each.id: each.layer for each in catalog.layers.values()}
@@ -37,4 +38,6 @@ def style_of(catalog: Catalog, style_id: str, setting: Setting) -> Style:
     if style_id in catalog.layers:
         published = catalog.layers[style_id]
         return with_bounds(layer_style(published.layer, setting), published.extent)
+    if (archive := catalog.tilesets.get(style_id)) is not None and archive.tileset.is_raster:
+        return raster_style(archive.tileset, setting)
     raise MapNotFound(style_id)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from layers.model import Layer
+from layers.tilesets import Tileset
 
 BROTLI, GZIP, IDENTITY = b"br", b"gzip", b"identity"
 PREFERRED = (BROTLI, GZIP, IDENTITY)  # where a client likes several equally well
@@ -73,7 +74,7 @@ def etag_held(tags: bytes, own: Sequence[bytes]) -> bytes | None:
     return next((tag for tag in own if tag.removeprefix(b"W/") in given), None)
 
 
-def cache_control(layers: Sequence[Layer]) -> bytes:
+def cache_control(layers: Sequence[Layer | Tileset]) -> bytes:
     """A composite keeps to its strictest layer. A browser keeps a tile and asks each time, where
     no layer says otherwise; an edge asks once in `s_maxage_s`, and serves on while we are away.
     """

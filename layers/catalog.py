@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
 from typing import NamedTuple
 
 from layers.errors import LayerNotFound, MapNotFound
 from layers.model import Layer, Map
+from layers.tilesets import PublishedTileset
 
 
 class Bounds(NamedTuple):
@@ -63,14 +64,20 @@ class Catalog:
 
     layers: Mapping[str, PublishedLayer]
     maps: Mapping[str, Map]
+    tilesets: Mapping[str, PublishedTileset] = field(default_factory=dict)
 
     def layer(self, layer_id: str) -> PublishedLayer:
         """The layer of this id; raises LayerNotFound."""
         try:
             return self.layers[layer_id]
         except KeyError:
-            near = get_close_matches(layer_id, self.layers, n=1)
-            raise LayerNotFound(layer_id, f"did you mean {near[0]}?" if near else "") from None
+            raise LayerNotFound(layer_id, self._advice(layer_id)) from None
+
+    def _advice(self, layer_id: str) -> str:
+        if layer_id in self.tilesets:
+            return "it is a tileset, which has tiles of its own and is asked for alone"
+        near = get_close_matches(layer_id, [*self.layers, *self.tilesets], n=1)
+        return f"did you mean {near[0]}?" if near else ""
 
     def map(self, map_id: str) -> Map:
         """The map of this id; raises MapNotFound."""

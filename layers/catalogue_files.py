@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,34 +14,42 @@ from pydantic_core import ErrorDetails
 
 from layers.errors import CatalogueError
 from layers.model import Layer, Map
+from layers.tilesets import Tileset
 
-M = TypeVar("M", Layer, Map)
+M = TypeVar("M", Layer, Map, Tileset)
 Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueFiles:
-    """All that a catalogue directory declares. `paths` tells where each layer was declared,
-    because the files of a source are relative to it.
+    """All that a catalogue directory declares. `paths` tells where each layer and tileset was
+    declared, because the files they name are relative to it.
     """
 
     layers: dict[str, Layer]
     maps: dict[str, Map]
     paths: dict[str, Path]
+    tilesets: dict[str, Tileset] = field(default_factory=dict)
 
 
 def read_catalogue(directory: Path) -> CatalogueFiles:
-    """Read `layers/*.yaml` and `maps/*.yaml`; raises CatalogueError with every problem found."""
+    """Read `layers/*.yaml`, `maps/*.yaml` and `tilesets/*.yaml`; raises CatalogueError with every
+    problem found.
+    """
     if not directory.is_dir():
         raise CatalogueError([f"{directory}: no such directory; set QUARTIER_CATALOGUE to one"])
     problems: list[str] = []
     layer_files = sorted((directory / "layers").glob("*.y*ml"))
     layers = _read_all(layer_files, Layer, problems)
     maps = _read_all(sorted((directory / "maps").glob("*.y*ml")), Map, problems)
+    tileset_files = sorted((directory / "tilesets").glob("*.y*ml"))
+    tilesets = _read_all(tileset_files, Tileset, problems)
     problems += _disagreements(directory, layers, maps)
+    problems += _taken_ids(tileset_files, {**layers, **maps})
     if problems:
         raise CatalogueError(problems)
-    return CatalogueFiles(layers, maps, {path.stem: path for path in layer_files})
+    paths = {path.stem: path for path in (*layer_files, *tileset_files)}
+    return CatalogueFiles(layers, maps, paths, tilesets)
 
 
 def _read_all(paths: Sequence[Path], kind: type[M], problems: list[str]) -> dict[str, M]:
@@ -182,6 +190,14 @@ def _disagreements(directory: Path, layers: dict[str, Layer], maps: dict[str, Ma
                 line = _line_of(node, ("layers", index))
                 problems.append(f"{path}:{line}: layers: {wrong}")
     return problems
+
+
+def _taken_ids(tileset_files: Sequence[Path], others: dict[str, Layer | Map]) -> list[str]:
+    return [
+        f"{path}:1: id {path.stem!r} is a layer's or a map's too; rename one of them"
+        for path in tileset_files
+        if path.stem in others
+    ]
 
 
 def _cannot_show(layer_id: str, layers: dict[str, Layer]) -> str | None:

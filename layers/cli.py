@@ -17,6 +17,7 @@ from layers.engine import owner_engine, store_errors
 from layers.errors import LayersError
 from layers.settings import StoreSettings
 from layers.setup import SETUP_LOCK, prepare_database
+from layers.tileset_steps import plan_tilesets
 
 
 def apply(
@@ -25,7 +26,9 @@ def apply(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the steps as JSON.")] = False,
 ) -> None:
-    """Create, change and withdraw layers and maps as data/catalogue declares. Drops no data.
+    """Create, change and withdraw layers, maps and tilesets as data/catalogue declares.
+
+    Drops no data.
 
     Example: quartier apply --dry-run
     """
@@ -54,7 +57,7 @@ def apply_catalogue(ingest_url: str, files: CatalogueFiles, *, dry_run: bool = F
     try:
         with store_errors(), engine.begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": SETUP_LOCK})
-            steps = plan(connection, files)
+            steps = [*plan(connection, files), *plan_tilesets(connection, files)]
             if not dry_run:
                 execute(connection, steps)
             return steps

@@ -22,6 +22,7 @@ from layers.model import Layer, Map
 from layers.sql import ident
 from layers.store import CONNECT_TIMEOUT_S, Store, store_errors
 from layers.tables import CITY
+from layers.tilesets import TILESETS, readable_tilesets
 
 CHANNEL = "quartier"
 RECONNECT_S = 0.5
@@ -121,12 +122,13 @@ class Feed:
         ):
             layers = await connection.fetch(STATE)
             maps = await connection.fetch(MAPS)
+            tilesets = await connection.fetch(TILESETS)
             news = [
                 (row, await self._changes(connection, row)) for row in layers if self._differs(row)
             ]
         for row, changes in news:
             self._take_over(row, changes)
-        self._publish(layers, maps, bool(news))
+        self._publish(layers, maps, tilesets, bool(news))
 
     def _differs(self, row: Any) -> bool:
         known = self._state.get(row["id"])
@@ -159,16 +161,18 @@ class Feed:
         log_.advance(row["revision"], row["base_revision"])
         self._state[row["id"]] = row
 
-    def _publish(self, layers: Any, maps: Any, changed: bool) -> None:
+    def _publish(self, layers: Any, maps: Any, tilesets: Any, changed: bool) -> None:
         published = {row["id"]: each for row in layers if (each := self._readable(row)) is not None}
         shown = {row["id"]: map_ for row in maps if (map_ := _readable_map(row)) is not None}
+        files = readable_tilesets(tilesets)
         before = self._catalog
         if (
             changed
             or before is None
-            or (published.keys(), shown) != (before.layers.keys(), before.maps)
+            or (published.keys(), shown, files)
+            != (before.layers.keys(), before.maps, before.tilesets)
         ):
-            self._catalog = Catalog(layers=published, maps=shown)
+            self._catalog = Catalog(layers=published, maps=shown, tilesets=files)
             self.generation += 1
             self._facts_wanted.set()
             news, self._news = self._news, asyncio.Event()
@@ -256,6 +260,7 @@ class Feed:
         self._catalog = Catalog(
             layers={layer_id: self._published(self._state[layer_id]) for layer_id in known.layers},
             maps=known.maps,
+            tilesets=known.tilesets,
         )
 
     async def _take_facts_of(self, published: PublishedLayer) -> None:

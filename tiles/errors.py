@@ -1,7 +1,10 @@
 """What can go wrong in `tiles`.
 
 TilesError
-└── AddressRefused    no such tile; carries the parameter, its value and what is allowed
+├── AddressRefused        no such tile; carries the parameter, its value and what is allowed
+├── TilesetUnavailable    a tileset's file is missing or cannot be read; carries its id
+├── ArchiveBroken         a file is not what its ending says, or holds nonsense
+└── ExportRefused         an archive cannot be made as asked
 """
 
 from __future__ import annotations
@@ -19,3 +22,19 @@ class AddressRefused(TilesError):
         self.parameter = parameter
         self.value = value
         self.fix = fix
+
+
+class ArchiveBroken(TilesError):
+    """A file is not what its ending says, or holds nonsense."""
+
+
+class TilesetUnavailable(TilesError):
+    """A tileset's file is missing or cannot be read. Where it lies is told to the log alone."""
+
+    def __init__(self, tileset_id: str, reason: str) -> None:
+        super().__init__(f"tileset {tileset_id!r}: {reason}")
+        self.tileset_id = tileset_id
+
+
+class ExportRefused(TilesError):
+    """An archive cannot be made as asked."""

@@ -69,21 +69,28 @@ class House:
             yield Database("quartier", urls)
 
     @contextmanager
-    def serving(self) -> Iterator[str]:
+    def serving(self, *, workers: int = 1) -> Iterator[str]:
         """`quartier serve` on a free port; the address it answers at."""
+        with self.served(workers=workers) as (url, _):
+            yield url
+
+    @contextmanager
+    def served(self, *, workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+        """`quartier serve`, with its process."""
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         log = self.home / "serve.log"
         with log.open("a") as out:
             process = subprocess.Popen(
                 [QUARTIER, "serve"], stdout=out, stderr=out, start_new_session=True,
-                env=self.environment(QUARTIER_PORT=str(port), QUARTIER_WORKERS="1"),
+                env=self.environment(QUARTIER_PORT=str(port), QUARTIER_WORKERS=str(workers)),
             )  # fmt: skip
         try:
             _wait_for(f"{url}/health/ready", process, log)
-            yield url
+            yield url, process
         finally:
-            process.send_signal(signal.SIGINT)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
             process.wait(timeout=PATIENCE_S)
 
 

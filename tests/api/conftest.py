@@ -65,7 +65,8 @@ async def serving(
 
         transport = httpx.ASGITransport(app=asked, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-            yield Service(parts, client, app, asked)
+            assert isinstance(app.app, TilePath)
+            yield Service(parts, client, app.app, asked)
 
 
 @asynccontextmanager

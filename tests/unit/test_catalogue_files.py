@@ -255,3 +255,58 @@ def test_a_catalogue_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_yaml_runs_nothing(tmp_path: Path) -> None:
     evil = TREES.replace("key: number", "key: !!python/object/apply:os.system ['true']")
     assert any("not YAML" in problem for problem in problems(catalogue(tmp_path, evil)))
+
+
+TILESET = """\
+id: photo
+title: Photograph
+publisher: City of Example
+licence: CC-BY-4.0
+attribution: "© City of Example"
+file: photo.tif
+raster: {bands: [3, 2, 1], rescale: [0, 3000]}
+"""
+
+
+def with_tileset(tmp_path: Path, content: str, name: str = "photo") -> Path:
+    for folder, file, text in (
+        ("layers", "trees", TREES), ("maps", "city", MAP), ("tilesets", name, content)
+    ):  # fmt: skip
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{file}.yaml").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_tileset_is_read_with_the_folder_its_file_is_relative_to(tmp_path: Path) -> None:
+    found = read_catalogue(with_tileset(tmp_path, TILESET))
+    assert found.tilesets["photo"].raster.rescale == ((0.0, 3000.0),)
+    assert found.tilesets["photo"].is_raster
+    assert found.paths["photo"] == tmp_path / "tilesets" / "photo.yaml"
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "says"),
+    [
+        ("photo.tif", "photo.vrt", "photo.yaml:6: file: 'photo.vrt' ends with none of .pmtiles"),
+        ("photo.tif", "photo.pmtiles", "photo.yaml:7: raster: is for .tif files"),
+        ("[0, 3000]", "[3000, 0]", "raster: rescale: 3000 must be less than 0"),
+        ("[0, 3000]", "[0, .inf]", "raster: rescale: 0 must be less than inf"),
+        ("[0, 3000]", "[[0, 1], [0, 2]]", "raster: rescale: give one range, or one for each"),
+        ("[3, 2, 1]", "[0]", "raster.bands.0: 0: input should be greater than or equal to 1"),
+        ("[3, 2, 1]", "[1, 2, 3, 4, 5]", "raster.bands"),
+        ("[3, 2, 1]", "[1, 2]", "raster: bands: give one, three or four"),
+        ("file: photo", "fiel: photo", "photo.yaml:6: fiel: is not a field; did you mean file?"),
+    ],
+)
+def test_a_wrong_tileset_is_told_with_file_line_and_fix(
+    tmp_path: Path, written: str, instead: str, says: str
+) -> None:
+    with pytest.raises(CatalogueError) as told:
+        read_catalogue(with_tileset(tmp_path, TILESET.replace(written, instead)))
+    assert says in str(told.value)
+
+
+def test_a_tileset_may_not_have_the_id_of_a_layer_or_a_map(tmp_path: Path) -> None:
+    wrong = with_tileset(tmp_path, TILESET.replace("id: photo", "id: trees"), "trees")
+    with pytest.raises(CatalogueError, match="id 'trees' is a layer's or a map's too"):
+        read_catalogue(wrong)

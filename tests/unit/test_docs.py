@@ -13,6 +13,8 @@ from pydantic import BaseModel
 
 from api.app import Parts, create_app
 from api.settings import ApiSettings
+from api.tile_path import TilePath
+from api.tileset_path import TilesetPath
 from layers.model import (
     Column,
     Layer,
@@ -27,6 +29,7 @@ from layers.model import (
     View,
 )
 from layers.settings import StoreSettings
+from layers.tilesets import RasterHints, Tileset
 from quartier import app as command
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +50,8 @@ SECTIONS: list[tuple[type[BaseModel], str]] = [
     (Map, "Map"),
     (MapLayer, "Map"),
     (View, "Map"),
+    (Tileset, "Tileset"),
+    (RasterHints, "Tileset"),
 ]
 
 
@@ -110,7 +115,9 @@ def application() -> FastAPI:
     """The application behind the fast path; it is made and never started."""
     url = "postgresql://nobody@localhost/nothing"
     served = create_app(Parts.from_settings(ApiSettings(web_database_url=url)))
-    inner = served._app
+    assert isinstance(served, TilesetPath)
+    assert isinstance(served.app, TilePath)
+    inner = served.app._app
     assert isinstance(inner, FastAPI)
     return inner
 

@@ -8,7 +8,6 @@ import maplibregl, {
 
 import { Announced, type Changes } from "./changes";
 import type { Choices } from "./choices";
-import { owner } from "./choices";
 import type { Page, Theme } from "./page";
 import { readPlace } from "./place";
 import { Refresher } from "./refresh";
@@ -86,12 +85,16 @@ export class Atlas {
   }
 
   /** Show what the reader has chosen of one layer. */
-  refresh(id: string, given: Map<string, maplibregl.FilterSpecification | undefined>): void {
-    for (const layer of this.map.getStyle().layers) {
-      if (owner(layer) !== id || layer.type === "background") continue;
-      if (!given.has(layer.id)) given.set(layer.id, layer.filter);
-      this.map.setFilter(layer.id, this.choices.filter(id, given.get(layer.id)) ?? null);
-      this.map.setLayoutProperty(layer.id, "visibility", this.choices.visibility(id));
+  refresh(id: string): void {
+    for (const layer of this.choices.layersOf(id)) {
+      if (!this.map.getLayer(layer.id) || layer.type === "background") continue;
+      this.map.setFilter(layer.id, layer.filter ?? null);
+      for (const [name, value] of Object.entries(layer.layout ?? {})) {
+        this.map.setLayoutProperty(layer.id, name as never, value as never);
+      }
+      for (const [name, value] of Object.entries(layer.paint ?? {})) {
+        this.map.setPaintProperty(layer.id, name as never, value as never);
+      }
     }
   }
 

@@ -1,6 +1,6 @@
 /** What the reader has switched on and off, put into a style before the map draws it. */
 
-import type { FilterSpecification, LayerSpecification, StyleSpecification } from "maplibre-gl";
+import type { LayerSpecification, StyleSpecification } from "maplibre-gl";
 
 import type { Layer } from "./page";
 
@@ -8,6 +8,8 @@ export class Choices {
   readonly visible: Set<string>;
   /** For each layer, the class values that are switched off; null stands for "other". */
   readonly off = new Map<string, Set<string | null>>();
+
+  private given = new Map<string, LayerSpecification>();
 
   constructor(private readonly layers: Layer[]) {
     this.visible = new Set(layers.filter((layer) => layer.visible).map((layer) => layer.id));
@@ -25,28 +27,36 @@ export class Choices {
     this.off.set(id, off);
   }
 
-  /** The style as the reader has chosen it. The style given is not changed. */
+  /** The style as the reader has chosen it. The style given is not changed, and remembered. */
   applied(style: StyleSpecification): StyleSpecification {
+    this.given = new Map(style.layers.map((layer) => [layer.id, layer]));
     return { ...style, layers: style.layers.map((layer) => this.chosen(layer)) };
   }
 
-  visibility(id: string): "visible" | "none" {
-    return this.visible.has(id) ? "visible" : "none";
-  }
-
-  /** The filter of a style layer, with the classes that are off left out. */
-  filter(id: string, given: FilterSpecification | undefined): FilterSpecification | undefined {
-    const kept = this.kept(id);
-    if (!kept) return given;
-    return (given ? ["all", given, kept] : kept) as FilterSpecification;
+  /** The style layers of a Quartier layer as the reader has chosen them now. */
+  layersOf(id: string): LayerSpecification[] {
+    return [...this.given.values()].filter((layer) => owner(layer) === id).map((layer) => this.chosen(layer));
   }
 
   private chosen(layer: LayerSpecification): LayerSpecification {
     const id = owner(layer);
     if (id === null || layer.type === "background") return layer;
-    const filter = this.filter(id, layer.filter);
-    const layout = { ...layer.layout, visibility: this.visibility(id) };
-    return { ...layer, ...(filter ? { filter } : {}), layout } as LayerSpecification;
+    const layout = { ...layer.layout, visibility: this.visible.has(id) ? "visible" : "none" };
+    const shown = { ...layer, layout } as LayerSpecification;
+    if (isCounted(layer)) return this.counted(id, shown);
+    const kept = this.kept(id);
+    return kept ? withFilter(shown, kept) : shown;
+  }
+
+  /** Counted cells of the classes that are on: they count no others, and vanish where none is. */
+  private counted(id: string, layer: LayerSpecification): LayerSpecification {
+    const off = this.off.get(id);
+    const legend = this.layers.find((each) => each.id === id)?.legend.light;
+    if (!off?.size || !legend?.column) return layer;
+    const on = legend.swatches.map(({ value }) => value).filter((value) => !off.has(value));
+    const counts = on.map((value) => ["coalesce", ["get", `point_count:${value ?? "other"}`], 0]);
+    const sum = ["+", 0, ...counts];
+    return withFilter(replaceCount(layer, sum), [">", sum, 0]);
   }
 
   private kept(id: string): unknown[] | null {
@@ -68,4 +78,25 @@ export class Choices {
 export function owner(layer: LayerSpecification): string | null {
   const metadata = layer.metadata as Record<string, string> | undefined;
   return metadata?.["quartier:layer"] ?? null;
+}
+
+function isCounted(layer: LayerSpecification): boolean {
+  const part = (layer.metadata as Record<string, string> | undefined)?.["quartier:part"];
+  return part === "cluster" || part === "count";
+}
+
+function withFilter(layer: LayerSpecification, more: unknown[]): LayerSpecification {
+  const given = "filter" in layer ? layer.filter : undefined;
+  return { ...layer, filter: given ? ["all", given, more] : more } as LayerSpecification;
+}
+
+/** A style layer in which another number stands wherever it reads `point_count`. */
+function replaceCount<T>(part: T, count: unknown[]): T {
+  if (Array.isArray(part)) {
+    if (part.length === 2 && part[0] === "get" && part[1] === "point_count") return count as T;
+    return part.map((each: unknown) => replaceCount(each, count)) as T;
+  }
+  if (typeof part !== "object" || part === null) return part;
+  const parts = Object.entries(part).map(([name, each]: [string, unknown]) => [name, replaceCount(each, count)]);
+  return Object.fromEntries(parts) as T;
 }

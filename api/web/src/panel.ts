@@ -1,6 +1,6 @@
 /** The panel: layers that are switched by their legend, and on phones a sheet of three heights. */
 
-import type { FilterSpecification, MapLibreEvent } from "maplibre-gl";
+import type { MapLibreEvent } from "maplibre-gl";
 
 import type { Atlas } from "./atlas";
 import type { Choices } from "./choices";
@@ -9,14 +9,12 @@ const HEIGHTS = ["peek", "half", "full"] as const;
 type Height = (typeof HEIGHTS)[number];
 
 export function switchLayers(atlas: Atlas, choices: Choices): void {
-  const filters = new Map<string, FilterSpecification | undefined>();
-  atlas.map.on("style.load", () => filters.clear());
   for (const box of document.querySelectorAll<HTMLInputElement>("input[data-switch]")) {
     const id = box.dataset.switch ?? "";
     box.checked = choices.visible.has(id);
     box.addEventListener("change", () => {
       choices.switchLayer(id, box.checked);
-      atlas.refresh(id, filters);
+      atlas.refresh(id);
     });
   }
   for (const button of document.querySelectorAll<HTMLButtonElement>("button[data-class]")) {
@@ -26,7 +24,7 @@ export function switchLayers(atlas: Atlas, choices: Choices): void {
       const on = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(on));
       choices.switchClass(id, value, on);
-      atlas.refresh(id, filters);
+      atlas.refresh(id);
     });
   }
 }

@@ -32,8 +32,9 @@ export class Popups {
   ) {
     const { map } = atlas;
     map.on("click", (event) => this.openAt(event.point, event.lngLat));
-    map.on("mousemove", (event) => {
-      map.getCanvas().style.cursor = this.things(event.point).length ? "pointer" : "";
+    map.on("mousemove", ({ point }) => {
+      const touches = this.things(point).length || this.clusterAt(point);
+      map.getCanvas().style.cursor = touches ? "pointer" : "";
     });
     map.getCanvas().addEventListener("keydown", (event) => {
       if (event.key === "Enter") this.openAt(map.project(map.getCenter()), map.getCenter());
@@ -50,7 +51,10 @@ export class Popups {
   private openAt(point: maplibregl.Point, place: maplibregl.LngLat): void {
     const things = this.things(point);
     this.close();
-    if (!things.length) return;
+    if (!things.length) {
+      this.openCluster(point);
+      return;
+    }
     this.before = document.activeElement;
     this.popup = new maplibregl.Popup({
       closeButton: false,
@@ -62,6 +66,26 @@ export class Popups {
     this.popup.setLngLat(place).setDOMContent(h("div")).addTo(this.atlas.map);
     if (things.length === 1 && things[0]) void this.showThing(things[0], null);
     else this.showList(things);
+  }
+
+  /** Counted points are seen apart a few zooms closer, and the cell says at which. */
+  private openCluster(point: maplibregl.Point): void {
+    const { map } = this.atlas;
+    const cluster = this.clusterAt(point);
+    if (cluster?.geometry.type !== "Point") return;
+    const [longitude, latitude] = cluster.geometry.coordinates;
+    if (longitude === undefined || latitude === undefined) return;
+    const zoom = Number(cluster.properties.expansion_zoom) + 0.05; // just beyond, so that it is reached
+    map.easeTo({ center: [longitude, latitude], zoom: Math.max(zoom, map.getZoom() + 1) });
+  }
+
+  /** The cell of the greatest count near a point of the screen. */
+  private clusterAt(point: maplibregl.Point): MapGeoJSONFeature | undefined {
+    const layers = this.touchable().filter((id) => id.endsWith(":cluster"));
+    if (!this.atlas.drawn || !layers.length) return undefined;
+    const count = ({ properties }: MapGeoJSONFeature): number => Number(properties.point_count);
+    const found = this.atlas.map.queryRenderedFeatures(around(point), { layers });
+    return found.sort((one, other) => count(other) - count(one))[0];
   }
 
   private close(): void {
@@ -135,13 +159,9 @@ export class Popups {
   private things(point: maplibregl.Point): Thing[] {
     const { map } = this.atlas;
     if (!this.atlas.drawn) return [];
-    const layers = this.touchable();
-    const box: [PointLike, PointLike] = [
-      [point.x - REACH, point.y - REACH],
-      [point.x + REACH, point.y + REACH],
-    ];
+    const layers = this.touchable().filter((id) => !/:(cluster|count)$/.test(id));
     const found = new Map<string, Thing>();
-    for (const feature of map.queryRenderedFeatures(box, { layers })) {
+    for (const feature of map.queryRenderedFeatures(around(point), { layers })) {
       const thing = this.thing(feature);
       if (thing && found.size < MOST_THINGS) found.set(`${thing.layer.id}/${thing.fid}`, thing);
     }
@@ -163,6 +183,13 @@ export class Popups {
     if (!layer || feature.id === undefined) return null;
     return { layer, fid: String(feature.id), tile: feature.properties };
   }
+}
+
+function around({ x, y }: maplibregl.Point): [PointLike, PointLike] {
+  return [
+    [x - REACH, y - REACH],
+    [x + REACH, y + REACH],
+  ];
 }
 
 async function read(thing: Thing): Promise<GeoJSON.Feature> {

@@ -46,7 +46,7 @@ def config_hash(layer: Layer) -> str:
         "zooms": [layer.minzoom, layer.maxzoom],
         "columns": [[column.name, column.type] for column in layer.tile_columns],
         "priority": layer.priority,
-        "chains": shapes.chain_columns(layer),
+        "overview": shapes.signature(layer),
     }
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -14,7 +14,7 @@ import numpy as np
 from layers.change_cells import MOST_CELLS, Cell, Cells, bounded
 
 BUFFER_FRACTION = 64 / 4096  # how far past its edge a tile draws, in tile widths
-STRAY_FRACTION = 1 / 512  # an overview draws a shape up to a pixel from its place
+REACH_FRACTION = 72 / 4096  # the buffer, and a pixel that a simplified shape may stray
 TOUCH = 1e-6  # cells; what lies on the buffer's edge is in the tile
 REMEMBERED = 50_000  # tiles whose version is kept at hand, for each layer
 REMEMBERED_ANSWERS = 64  # of what changed since a revision: most who ask know the same one
@@ -119,9 +119,8 @@ class ChangeLog:
 
 def _reach(index: int, scale: float) -> tuple[int, int]:
     """First and last cell that a tile's column (or row) and its buffer reach."""
-    around = BUFFER_FRACTION + STRAY_FRACTION
-    first = np.floor((index - around) * scale - TOUCH)
-    last = np.floor((index + 1 + around) * scale + TOUCH)
+    first = np.floor((index - REACH_FRACTION) * scale - TOUCH)
+    last = np.floor((index + 1 + REACH_FRACTION) * scale + TOUCH)
     return int(first), int(last)
 
 

@@ -9,12 +9,12 @@ import shapely
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from layers.model import Layer
+from layers.model import Column, Layer
 from layers.shape_rows import Geometries, copy_rows, geometries_and, make_table, touch
 from layers.shape_sql import reshape
-from layers.shapes import carried, chain_bands, chain_columns, shapes_table
+from layers.shapes import carried, chain_bands, chain_columns, chain_order, shapes_table
 from layers.sql import ident
-from layers.tables import CITY
+from layers.tables import CITY, type_name
 
 
 def join(connection: sa.Connection, layer: Layer) -> None:
@@ -45,12 +45,21 @@ def join(connection: sa.Connection, layer: Layer) -> None:
     connection.execute(sa.text("DROP TABLE chained, member, loose"))
 
 
+def _told(layer: Layer, column: Column) -> str:
+    """What a chain carries in a column, as an aggregate over its members `c`."""
+    value = f"c.{ident(column.name)}"
+    if column.name in chain_columns(layer):
+        return f"(array_agg({value} ORDER BY c.fid))[1]"
+    if (order := chain_order(layer).get(column.name)) is not None:
+        return f"(array_agg({value} ORDER BY {value} {order}))[1]"
+    return f"CAST(NULL AS {type_name(column.type)})"
+
+
 def _draw_chains(connection: sa.Connection, layer: Layer) -> None:
-    """A chain carries what its lines agree in, which its first member tells."""
+    """A chain carries what its lines agree in, and the best they have of the priority."""
     shapes, tops = shapes_table(layer), chain_bands(layer)
-    told = chain_columns(layer)
     names = "".join(f", {ident(column.name)}" for column in carried(layer))
-    alike = "".join(f", c.{ident(k.name)}" if k.name in told else ", NULL" for k in carried(layer))
+    told = "".join(f", {_told(layer, column)} AS {ident(column.name)}" for column in carried(layer))
     statements = [
         f"DELETE FROM {shapes} s USING member m"
         ' WHERE s.fid = m.fid AND s."#band" = ANY (CAST(:tops AS int[]))',
@@ -60,8 +69,9 @@ def _draw_chains(connection: sa.Connection, layer: Layer) -> None:
         f" JOIN {CITY}.{ident(layer.id)} c ON c.fid = m.fid"
         " CROSS JOIN unnest(CAST(:tops AS int[])) b",
         f'INSERT INTO {shapes} ("#band", fid, geom, "#size"{names})'
-        f" SELECT s.band, j.chain, s.geom, s.size{alike} FROM chained j"
-        f" JOIN {CITY}.{ident(layer.id)} c ON c.fid = -j.chain,"
+        f" SELECT s.band, j.chain, s.geom, s.size{names} FROM ("
+        f"SELECT m.chain{told} FROM member m JOIN {CITY}.{ident(layer.id)} c ON c.fid = m.fid"
+        " GROUP BY m.chain) t JOIN chained j ON j.chain = t.chain,"
         " LATERAL quartier.shapes_of(j.chain, j.geom, CAST(:tops AS int[])) s",
     ]
     for statement in statements:

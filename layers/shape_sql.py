@@ -8,6 +8,7 @@ from layers.shapes import (
     bands,
     carried,
     chain_columns,
+    chain_order,
     has_batch,
     has_labels,
     has_shapes,
@@ -234,7 +235,7 @@ def maintain_updated(layer: Layer, updated: str) -> str:
     """
     if not has_shapes(layer):
         return ""
-    drawn = ["tile_geom", *(ident(name) for name in chain_columns(layer))]
+    drawn = ["tile_geom", *map(ident, [*chain_columns(layer), *chain_order(layer)])]
     reshaped = f"{reshape(layer)}(ARRAY(SELECT n.fid FROM {updated} WHERE {_differ(drawn)}))"
     return f"""{_stray(layer, f"SELECT n.fid FROM {updated}")}
     loosened := {reshaped};{_relabel(layer, updated, drawn)}"""

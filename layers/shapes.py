@@ -66,15 +66,27 @@ def chain_bands(layer: Layer) -> list[int]:
 
 def chain_columns(layer: Layer) -> list[str]:
     """The columns that lines of one chain agree in: those declared, and those by which maps
-    colour, filter and order lines.
+    colour and filter lines.
     """
     if not layer.overview.merge_by:
         return []
     named = [*layer.overview.merge_by, *([layer.category] if layer.category else [])]
-    named += [name.removeprefix("-") for name in layer.priority]
     if layer.time:
         named += [layer.time.start, *([layer.time.end] if layer.time.end else [])]
     return list(dict.fromkeys(named))
+
+
+def chain_order(layer: Layer) -> dict[str, str]:
+    """How SQL orders lines by each column of the priority that a chain's lines may differ in; the
+    chain has the value of the first.
+    """
+    if not layer.overview.merge_by:
+        return {}
+    return {
+        name.removeprefix("-"): "DESC NULLS LAST" if name.startswith("-") else "ASC NULLS LAST"
+        for name in layer.priority
+        if name.removeprefix("-") not in chain_columns(layer)
+    }
 
 
 def carried(layer: Layer) -> list[Column]:
@@ -89,7 +101,7 @@ def carried(layer: Layer) -> list[Column]:
 def signature(layer: Layer) -> str:
     """A hash of all that the rows of a layer's overview depend on beside its table."""
     carries = [(column.name, column.type.value) for column in carried(layer)]
-    joined = (layer.overview.coverage, chain_columns(layer))
+    joined = (layer.overview.coverage, chain_columns(layer), chain_order(layer))
     said = (FORMAT, bands(layer), has_labels(layer), *joined, carries)
     return hashlib.sha256(repr(said).encode()).hexdigest()[:12]
 

@@ -11,7 +11,7 @@ from layers.model import Layer, Map, View, in_language
 from styles.clusters import clusters
 from styles.colours import GROUND, Theme
 from styles.draw import Placed, draw, pen
-from styles.labels import label
+from styles.labels import has_points, label
 
 Style = dict[str, Any]
 
@@ -94,11 +94,12 @@ def _sources(mapped: Sequence[tuple[Layer, bool]], base_url: str) -> dict[str, A
 
 
 def _source(layers: Sequence[Layer], base_url: str) -> dict[str, Any]:
-    ids = ",".join(layer.id for layer in layers)
+    names = [layer.id for layer in layers]
+    names += [f"{layer.id}:labels" for layer in layers if has_points(layer)]
     credits = dict.fromkeys(html.escape(layer.attribution) for layer in layers)
     return {
         "type": "vector",
-        "url": f"{base_url}/tiles/{ids}.json",
+        "url": f"{base_url}/tiles/{','.join(names)}.json",
         "attribution": " · ".join(credits),
     }
 

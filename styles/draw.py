@@ -52,6 +52,7 @@ class Pen(NamedTuple):
     source: str
     visible: bool
     drawn: Symbols
+    source_layer: str
 
     def place(self, band: Band, part: str, kind: str, **spec: Any) -> Placed:
         """A style layer; its metadata says which layer it belongs to and what part it plays."""
@@ -64,7 +65,7 @@ class Pen(NamedTuple):
                 "id": f"{self.layer.id}:{part}",
                 "type": kind,
                 "source": self.source,
-                "source-layer": self.layer.id,
+                "source-layer": self.source_layer,
                 "metadata": {"quartier:layer": self.layer.id, "quartier:part": part},
                 **({"minzoom": minzoom} if minzoom else {}),
                 **({"filter": where} if where is not None else {}),
@@ -75,7 +76,7 @@ class Pen(NamedTuple):
 
 
 def pen(layer: Layer, theme: Theme, source: str, *, visible: bool) -> Pen:
-    return Pen(layer, theme, source, visible, symbols(layer, theme))
+    return Pen(layer, theme, source, visible, symbols(layer, theme), layer.id)
 
 
 def draw(with_: Pen) -> list[Placed]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from layers.model import GeometryType
+from layers.model import GeometryType, Layer
 from styles.colours import GROUND
 from styles.draw import Band, Pen, Placed
 from styles.expressions import text
@@ -20,7 +20,13 @@ POINT_LABEL_ZOOM = 14  # below it names would cover the marks they belong to
 CROWD_LABEL_ZOOM = 17  # small marks stand close together
 CROWD_RADIUS = 4  # pixels; a smaller mark was declared for many features
 STREET_LABEL_ZOOM = 14
-DISTRICT_PADDING = 28  # pixels; a district is named in every tile it crosses, so keep some apart
+
+
+def has_points(layer: Layer) -> bool:
+    """Whether the names of a layer stand on points of their own: a polygon would be named anew in
+    each tile it crosses.
+    """
+    return layer.style.label is not None and layer.geometry is GeometryType.POLYGON
 
 
 def label(with_: Pen) -> list[Placed]:
@@ -61,7 +67,6 @@ def _background_label(with_: Pen) -> Placed:
             "text-transform": "uppercase",
             "text-letter-spacing": 0.08,
             "text-size": size(11, 12),
-            "text-padding": DISTRICT_PADDING,
         }
     elif role == "street":
         minzoom = STREET_LABEL_ZOOM
@@ -81,6 +86,9 @@ def size(small: float, large: float) -> list[Any]:
 
 def _place(with_: Pen, band: Band, layout: dict[str, Any], colour: str, minzoom: int) -> Placed:
     column = with_.layer.style.label or ""
+    if has_points(with_.layer):
+        with_ = with_._replace(source_layer=f"{with_.layer.id}:labels")
+        layout = {"symbol-sort-key": ["-", ["to-number", ["get", "area"], 0]], **layout}
     return with_.place(
         band,
         "label",

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 from layers.model import MAX_ZOOM
 from tiles.errors import AddressRefused
 
-MAX_LAYERS = 32  # in one composite tile
+MAX_LAYERS = 64  # in one composite tile
 
 
 class TileAddress(NamedTuple):

@@ -32,6 +32,7 @@ SEED = 20261123
 CHANGES = 50  # of each layer
 ZOOMS = range(19)
 BUFFER = 64 / 4096  # of a tile, drawn past its edge
+REACH = 72 / 4096  # and a pixel that a simplified shape may stray
 WEST, SOUTH, EAST, NORTH = 4.80, 45.15, 4.95, 45.25
 MIXED = layer(id="mixed_things", geometry="mixed")
 
@@ -156,7 +157,7 @@ def drawn_in(places: list[shapely.Geometry], at: mercantile.Tile) -> bool:
 def within_a_cell(places: list[shapely.Geometry], at: mercantile.Tile) -> bool:
     """Whether a place lies no more than a cell of the log away from the tile and its buffer."""
     size = 2.0**-at.z
-    return any(_near([shape], at, BUFFER * size + _cell(shape) * (1 + 1e-6)) for shape in places)
+    return any(_near([shape], at, REACH * size + _cell(shape) * (1 + 1e-6)) for shape in places)
 
 
 def _cell(shape: shapely.Geometry) -> float:

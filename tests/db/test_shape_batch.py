@@ -266,6 +266,21 @@ def test_an_update_of_what_chains_do_not_tell_leaves_them(database: Database) ->
     assert database.declare(CHAINED) == []
 
 
+def test_a_chain_is_as_important_as_the_most_important_of_its_lines(database: Database) -> None:
+    ranked = CHAINED.model_copy(update={"priority": ("-rank",)})
+    database.declare(ranked)
+    street(database)
+    insert(database, ranked, ["LINESTRING(4 44.8, 4.1 44.8)", "LINESTRING(4 44.9, 4.1 44.9)"])
+    database.run("UPDATE city.chained SET rank = fid")
+    batch(database, ranked)
+    drawn = features(answer(database, query_of(ranked, AT_9))[1])
+    assert [feature["id"] for feature in drawn] == [11, 10, 0]
+    database.run("UPDATE city.chained SET rank = 99 WHERE fid = 4")
+    batch(database, ranked)
+    drawn = features(answer(database, query_of(ranked, AT_9))[1])
+    assert [feature["id"] for feature in drawn] == [0, 11, 10]
+
+
 def test_a_batch_that_changes_nothing_makes_no_revision(database: Database) -> None:
     database.declare(CHAINED, COVERED)
     street(database)

@@ -17,7 +17,7 @@ export type Changes = Record<string, Change>;
 
 export const EVERYWHERE: Cell = [0, 0, 0];
 
-const BUFFER = 64 / 4096; // how far past its edge a tile draws, in tile widths
+const REACH = 72 / 4096; // of a tile: its buffer, and a pixel that a simplified shape may stray
 const TOUCH = 1e-6; // cells; what lies on the buffer's edge is in the tile
 const REMEMBERED = 2048; // cells of a layer, before all its tiles count as changed
 const TILE = /\/tiles\/([^/?]+)\/(\d+)\/(\d+)\/(\d+)\.\w+/;
@@ -30,8 +30,8 @@ export function touches([cz, cx, cy]: Cell, z: number, x: number, y: number): bo
 }
 
 function reaches(cell: number, tile: number, scale: number): boolean {
-  const first = Math.floor((tile - BUFFER) * scale - TOUCH);
-  const last = Math.floor((tile + 1 + BUFFER) * scale + TOUCH);
+  const first = Math.floor((tile - REACH) * scale - TOUCH);
+  const last = Math.floor((tile + 1 + REACH) * scale + TOUCH);
   return first <= cell && cell <= last;
 }
 

@@ -16,7 +16,7 @@ from layers.changes import ChangeLog
 from tests.unit.layers.test_changes import fraction, morton
 
 CELL_ZOOM = 20
-BUFFER = 64 / 4096
+REACH = 72 / 4096
 Cells = dict[int, set[tuple[int, int]]]
 
 
@@ -27,8 +27,8 @@ def touches(cell: Cell, z: int, x: int, y: int) -> bool:
 
 def reaches(cell: int, cell_zoom: int, tile: int, zoom: int) -> bool:
     scale = 2.0 ** (cell_zoom - zoom)
-    first = math.floor((tile - BUFFER) * scale - 1e-6)
-    last = math.floor((tile + 1 + BUFFER) * scale + 1e-6)
+    first = math.floor((tile - REACH) * scale - 1e-6)
+    last = math.floor((tile + 1 + REACH) * scale + 1e-6)
     return first <= cell <= last
 
 

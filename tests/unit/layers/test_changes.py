@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layers.changes import BUFFER_FRACTION, ChangeLog, unmorton
+from layers.changes import REACH_FRACTION, ChangeLog, unmorton
 
 LONGITUDES = st.floats(-179.99, 179.99)
 LATITUDES = st.floats(-85.0, 85.0)
@@ -62,9 +62,9 @@ def test_a_tile_has_changed_if_the_place_lies_in_its_buffer_and_not_if_it_lies_a
     )
     changed = log_with(longitude, latitude).last_changed(z, x, y) == 7
     cell = 2.0 ** (z - CELL_ZOOM)
-    if distance <= BUFFER_FRACTION - 1e-9:
+    if distance <= REACH_FRACTION - 1e-9:
         assert changed
-    if distance > BUFFER_FRACTION + cell + 1e-5 * max(cell, 1):
+    if distance > REACH_FRACTION + cell + 1e-5 * max(cell, 1):
         assert not changed
 
 

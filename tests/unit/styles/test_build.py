@@ -53,8 +53,16 @@ def test_layers_that_start_visible_share_a_source() -> None:
     sources = map_style(CITY, LAYERS, DAY)["sources"]
     assert sources["to-16"]["url"] == (
         "https://maps.example/tiles/"
-        "bike,trees,districts,parking,streets,water,rivers,parks,land,buildings.json"
+        "bike,trees,districts,parking,streets,water,rivers,parks,land,buildings,"
+        "districts:labels,water:labels.json"
     )
+
+
+def test_polygons_are_named_at_points_of_their_own_the_largest_first() -> None:
+    label = _part(map_style(CITY, LAYERS, DAY), "districts:label")
+    assert label["source-layer"] == "districts:labels"
+    assert label["layout"]["symbol-sort-key"] == ["-", ["to-number", ["get", "area"], 0]]
+    assert _part(map_style(CITY, LAYERS, DAY), "rivers:label")["source-layer"] == "rivers"
 
 
 def test_a_layer_hidden_at_first_has_a_source_of_its_own() -> None:
@@ -144,7 +152,7 @@ def test_water_is_lettered_in_italics() -> None:
 
 def test_every_style_layer_says_whose_it_is() -> None:
     for each in map_style(CITY, LAYERS, DAY)["layers"][1:]:
-        assert each["metadata"]["quartier:layer"] == each["source-layer"]
+        assert each["metadata"]["quartier:layer"] == each["source-layer"].removesuffix(":labels")
 
 
 def test_a_layer_with_times_says_which_columns_they_are() -> None:

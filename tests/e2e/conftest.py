@@ -123,11 +123,17 @@ class Watched:
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", self._on_request)
-        self.page.on("requestfailed", lambda r: self.errors.append(f"{r.url}: {r.failure}"))
+        self.page.on("requestfailed", self._on_failed)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.errors.append(message.text)
+
+    def _on_failed(self, request: Request) -> None:
+        """A stream ends when its page is left, which a browser calls a failure."""
+        left = request.resource_type == "eventsource" and request.failure == "net::ERR_ABORTED"
+        if not left:
+            self.errors.append(f"{request.url}: {request.failure}")
 
     def _on_request(self, request: Request) -> None:
         if request.url.startswith(("http:", "https:", "ws:")):

@@ -13,7 +13,9 @@ from tiles.address import TileAddress
 EXTENT = 4096  # the MVT grid; every client assumes it
 BUFFER = int(EXTENT * BUFFER_FRACTION)  # grid units drawn past the edge, so strokes meet at seams
 MAX_FEATURES = 50_000  # of one layer in one tile; a header tells of more
-TEXT_TYPES = {ColumnType.DATE, ColumnType.DATETIME, ColumnType.TIME}  # MVT has no type for them
+TEXT_TYPES = {  # MVT has no type for them; ST_AsMVT would spread the keys of a JSON object
+    ColumnType.DATE, ColumnType.DATETIME, ColumnType.TIME, ColumnType.JSON,
+}  # fmt: skip
 SCATTER = "((fid & 1048575) * 2654435761) & 4294967295"  # an even sample, the same everywhere
 
 

@@ -23,12 +23,15 @@ HUGE = Budget(features=10**7, bytes=10**9)
 
 
 class Asker:
-    """One connection as the web's role."""
+    """One connection, as the web's role unless another is named."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, role: str = "web") -> None:
         self._database = database
         self._runner = asyncio.Runner()
-        self._connection = self._runner.run(asyncpg.connect(database.urls.web))
+        self._connection = self._runner.run(asyncpg.connect(getattr(database.urls, role)))
+
+    def run(self, sql: str, *args: object) -> None:
+        self._runner.run(self._connection.execute(sql, *args))
 
     def row(self, query: TileQuery) -> Any:
         row = self._runner.run(self._connection.fetchrow(query.sql, *query.args))
@@ -70,8 +73,8 @@ class _OneAtATime:
 
 
 @contextmanager
-def asking(database: Database) -> Iterator[Asker]:
-    asker = Asker(database)
+def asking(database: Database, role: str = "web") -> Iterator[Asker]:
+    asker = Asker(database, role)
     try:
         yield asker
     finally:
@@ -91,7 +94,9 @@ def published(database: Database, of: Layer) -> PublishedLayer:
 
 def decoded(tile: bytes) -> dict[str, Any]:
     """What a tile holds, y counted from the north as the tile does."""
-    found: dict[str, Any] = mapbox_vector_tile.decode(tile, {"y_coord_down": True}) if tile else {}
+    if not tile:
+        return {}
+    found: dict[str, Any] = mapbox_vector_tile.decode(tile, default_options={"y_coord_down": True})
     return found
 
 

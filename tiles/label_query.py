@@ -8,6 +8,7 @@ from layers.sql import ident, literal
 from layers.tables import CITY
 from tiles.address import TileAddress
 from tiles.query import (
+    COUNTS,
     EXTENT,
     Cut,
     TileQuery,
@@ -43,7 +44,7 @@ def label_query(
     sql = f"""
         SELECT {revision_of(layer)} AS revision,
                ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', 'fid') AS tile,
-               count(*) AS features{matched}
+               {COUNTS}{matched}
         FROM (
             SELECT fid,
                    ST_MakePoint(

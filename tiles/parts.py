@@ -92,16 +92,25 @@ async def _packed(parts: Sequence[Part]) -> bytes:
 
 def _largest(parts: Sequence[Part], at: TileAddress) -> int | None:
     """The place of the largest share that can still be cut."""
-    able = [n for n, part in enumerate(parts) if part.drawn.shows_features(at.z) and part.kept > 1]
+    able = [n for n, part in enumerate(parts) if part.drawn.shows_features(at.z) and _can_go(part)]
     return max(able, key=lambda n: (len(parts[n].tile), -n), default=None)
+
+
+def _can_go(part: Part) -> bool:
+    """Whether anything of a share can still go: a feature always stays."""
+    return part.kept > 1 or (part.kept == 1 and _can_slim(part))
+
+
+def _can_slim(part: Part) -> bool:
+    """Whether features carry attributes that the style does not need."""
+    layer, slim = part.drawn.layer, Cut(part.cut.features, style_only=True)
+    return len(columns_in(layer, slim)) < len(columns_in(layer, part.cut))
 
 
 def next_cut(part: Part, fits: float) -> Cut:
     """The next step down for a share of which about `fits` may stay (0 to 1)."""
-    layer = part.drawn.layer
-    slim = Cut(part.cut.features, style_only=True)
-    if not part.cut.style_only and len(columns_in(layer, slim)) < len(columns_in(layer, part.cut)):
-        return slim
+    if _can_slim(part):
+        return Cut(part.cut.features, style_only=True)
     return Cut(_rung(min(part.kept - 1, int(part.kept * fits))), part.cut.style_only)
 
 
@@ -116,10 +125,9 @@ def _rung(features: int) -> int:
 async def _part(database: Database, drawn: Drawn, at: TileAddress, most: int) -> Part:
     query = _first_query(drawn, at, most)
     row = await database.fetchrow(query.sql, *query.args)
-    features = _whole(row["features"])
-    if features > most and drawn.shows_features(at.z):
+    if drawn.shows_features(at.z) and _whole(row["seen"]) > most:
         return await _cut(database, drawn, at, Cut(most))
-    return _of(drawn, row, features, Cut(most))
+    return _of(drawn, row, _whole(row["features"]), Cut(most))
 
 
 def _first_query(drawn: Drawn, at: TileAddress, most: int) -> TileQuery:
@@ -145,7 +153,8 @@ def _features_query(drawn: Drawn, at: TileAddress, cut: Cut, *, counts: bool = F
 async def _cut(database: Database, drawn: Drawn, at: TileAddress, cut: Cut) -> Part:
     query = _features_query(drawn, at, cut, counts=True)
     row = await database.fetchrow(query.sql, *query.args)
-    return _of(drawn, row, _whole(row["matched"]), cut)
+    nothing = _whole(row["seen"]) - _whole(row["features"])
+    return _of(drawn, row, _whole(row["matched"]) - nothing, cut)
 
 
 def _of(drawn: Drawn, row: Row, matched: int, cut: Cut) -> Part:

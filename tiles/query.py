@@ -13,14 +13,17 @@ from tiles.address import TileAddress
 EXTENT = 4096  # the MVT grid; every client assumes it
 BUFFER = int(EXTENT * BUFFER_FRACTION)  # grid units drawn past the edge, so strokes meet at seams
 MAX_FEATURES = 50_000  # of one layer in one tile; a header tells of more
-TEXT_TYPES = {ColumnType.DATE, ColumnType.DATETIME, ColumnType.TIME}  # MVT has no type for them
+TEXT_TYPES = {  # MVT has no type for them; ST_AsMVT would spread the keys of a JSON object
+    ColumnType.DATE, ColumnType.DATETIME, ColumnType.TIME, ColumnType.JSON,
+}  # fmt: skip
 SCATTER = "((fid & 1048575) * 2654435761) & 4294967295"  # an even sample, the same everywhere
 
 
 @dataclass(frozen=True, slots=True)
 class TileQuery:
     """A statement and its arguments. It returns one row: `revision`, `tile`, `features` (how
-    many it holds) and, where it may hold less than there is, `matched`.
+    many it holds); where it draws shapes, `seen` (rows, some of which may turn out to be
+    nothing in the tile); and, where it may hold less than there is, `matched` rows.
     """
 
     sql: str
@@ -51,13 +54,21 @@ def cut_query(layer: Layer, name: str, at: TileAddress, cut: Cut) -> TileQuery:
     is declared to be, the longest or largest, and of points an even sample over the tile. The
     same ones each time.
     """
-    matched = f""",
-               (SELECT count(*) FROM {CITY}.{ident(layer.id)} WHERE {_IN_TILE}) AS matched"""
     order = [*important(layer), *_size(layer), SCATTER, "fid"]
-    return TileQuery(_tile_sql(layer, name, order, cut, matched), at)
+    return TileQuery(_tile_sql(layer, name, order, cut, counts=True), at)
 
 
-_IN_TILE = f"tile_geom && ST_TileEnvelope($1, $2, $3, margin => {BUFFER_FRACTION})"
+EXTENT_DRAWN = f"ST_TileEnvelope($1, $2, $3, margin => {BUFFER_FRACTION})"
+COUNTS = 'count("#m".geom) AS features, count(*) AS seen'
+
+
+def truly_in_tile(layer: Layer, geom: str) -> str:
+    """A condition for a tile that counts what it keeps: the box of a shape that goes round a tile
+    meets it, and the shape is not in it.
+    """
+    if layer.geometry is GeometryType.POINT:
+        return ""
+    return f" AND ST_Intersects({geom}, {EXTENT_DRAWN})"
 
 
 def revision_of(layer: Layer) -> str:
@@ -70,8 +81,12 @@ def columns_in(layer: Layer, cut: Cut) -> tuple[Column, ...]:
     return layer.style_columns if cut.style_only else layer.tile_columns
 
 
-def _tile_sql(layer: Layer, name: str, order: list[str], cut: Cut, more: str = "") -> str:
+def _tile_sql(layer: Layer, name: str, order: list[str], cut: Cut, *, counts: bool = False) -> str:
     """One statement, so that the revision is that of the snapshot the features came from."""
+    found = f"FROM {CITY}.{ident(layer.id)} WHERE tile_geom && {EXTENT_DRAWN}"
+    if counts:
+        found += truly_in_tile(layer, "tile_geom")
+    matched = f", (SELECT count(*) {found}) AS matched" if counts else ""
     columns = "".join(f", {value_of(column)}" for column in columns_in(layer, cut))
     raw = "".join(f", {ident(column.name)}" for column in columns_in(layer, cut))
     # Transform the envelope, never the column: the index is on the stored tile_geom. Order the
@@ -80,15 +95,14 @@ def _tile_sql(layer: Layer, name: str, order: list[str], cut: Cut, more: str = "
     return f"""
         SELECT {revision_of(layer)} AS revision,
                ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', 'fid') AS tile,
-               count(*) AS features{more}
+               {COUNTS}{matched}
         FROM (
             SELECT fid,
                    ST_AsMVTGeom(tile_geom, (SELECT ST_TileEnvelope($1, $2, $3)::box2d),
                                 {EXTENT}, {BUFFER}, true) AS geom{columns}
             FROM (
                 SELECT fid, tile_geom{raw}
-                FROM {CITY}.{ident(layer.id)}
-                WHERE {_IN_TILE}
+                {found}
                 ORDER BY {", ".join(order)}
                 LIMIT {cut.features}
             ) r

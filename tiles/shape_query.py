@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from layers.changes import BUFFER_FRACTION
 from layers.model import Layer
 from layers.shapes import band_of, shapes_table
 from layers.sql import ident, literal
 from tiles.address import TileAddress
 from tiles.query import (
     BUFFER,
+    COUNTS,
     EXTENT,
+    EXTENT_DRAWN,
     MAX_FEATURES,
     Cut,
     TileQuery,
     columns_in,
     important,
     revision_of,
+    truly_in_tile,
     value_of,
 )
 
@@ -41,12 +43,12 @@ def _sql(layer: Layer, name: str, band: int, cut: Cut, counts: bool) -> str:
     raw = "".join(f", {ident(column.name)}" for column in columns_in(layer, cut))
     found = f"""FROM {shapes_table(layer)}
                 WHERE "#band" = {band}
-                  AND geom && ST_TileEnvelope($1, $2, $3, margin => {BUFFER_FRACTION})"""
+                  AND geom && {EXTENT_DRAWN}{truly_in_tile(layer, "geom") if counts else ""}"""
     matched = f", (SELECT count(*) {found}) AS matched" if counts else ""
     return f"""
         SELECT {revision_of(layer)} AS revision,
                ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', 'fid') AS tile,
-               count(*) AS features{matched}
+               {COUNTS}{matched}
         FROM (
             SELECT nullif(greatest(fid, 0), 0) AS fid,
                    ST_AsMVTGeom(geom, (SELECT ST_TileEnvelope($1, $2, $3)::box2d),

@@ -9,9 +9,10 @@ from typing import Any
 import mercantile
 import pytest
 
+from layers.database_urls import DatabaseUrls
 from layers.model import Layer
 from tests.asking import Asker, asking, decoded, features
-from tests.conftest import Database
+from tests.conftest import Database, fresh_database
 from tests.examples import layer
 from tiles.address import Show, TileAddress
 from tiles.drawn import Drawn
@@ -37,18 +38,37 @@ LAYERS = (SPOTS, WAYS, PLOTS, THINGS)
 COUNT = 1200
 
 
+@pytest.fixture(scope="module")
+def filled(server: DatabaseUrls, template: str) -> Iterator[Database]:
+    """Tests that change nothing share it."""
+    with fresh_database(server, template) as database:
+        fill_all(database)
+        yield database
+
+
+@pytest.fixture(scope="module")
+def web(filled: Database) -> Iterator[Asker]:
+    with asking(filled) as asker:
+        yield asker
+
+
 @pytest.fixture
 def city(database: Database) -> Database:
-    database.declare(*LAYERS)
-    for of in LAYERS:
-        fill(database, of)
+    """One to change."""
+    fill_all(database)
     return database
 
 
 @pytest.fixture
-def web(city: Database) -> Iterator[Asker]:
+def changed(city: Database) -> Iterator[Asker]:
     with asking(city) as asker:
         yield asker
+
+
+def fill_all(database: Database) -> None:
+    database.declare(*LAYERS)
+    for of in LAYERS:
+        fill(database, of)
 
 
 def fill(database: Database, of: Layer, count: int = COUNT) -> None:
@@ -118,7 +138,7 @@ def test_the_overview_of_shapes_keeps_the_budget_too(web: Asker, of: Layer) -> N
 @pytest.mark.parametrize("of", [WAYS, PLOTS], ids=lambda of: of.id)
 @pytest.mark.parametrize("z", [13, 15])
 def test_what_only_seems_to_be_in_the_tile_is_neither_kept_nor_told_of(
-    city: Database, web: Asker, of: Layer, z: int
+    city: Database, changed: Asker, of: Layer, z: int
 ) -> None:
     """A shape that goes round the tile has a box that meets it."""
     at = mercantile.tile(4.85, 45.2, z)
@@ -136,12 +156,12 @@ def test_what_only_seems_to_be_in_the_tile_is_neither_kept_nor_told_of(
         f"INSERT INTO city.{of.id} (kind, geom) SELECT 'around', ST_GeomFromText('{around}', 4326)"
         " FROM generate_series(1, 30)"
     )
-    [whole], _ = web.parts([web.drawn(of)], TileAddress(z, at.x, at.y))
+    [whole], _ = changed.parts([changed.drawn(of)], TileAddress(z, at.x, at.y))
     assert whole.told is None
     assert "around" not in {each["properties"]["kind"] for each in features(whole.tile)}
     inside = len(features(whole.tile))
     assert whole.kept == inside
-    [part], _ = web.parts([web.drawn(of)], TileAddress(z, at.x, at.y), Budget(features=40))
+    [part], _ = changed.parts([changed.drawn(of)], TileAddress(z, at.x, at.y), Budget(features=40))
     assert len(features(part.tile)) == 40 == part.kept
     assert part.told == f"{of.id};kept=40;of={inside}"
 
@@ -152,11 +172,11 @@ def test_what_only_seems_to_be_in_the_tile_is_neither_kept_nor_told_of(
 @pytest.mark.parametrize("of", LAYERS, ids=lambda of: of.id)
 @pytest.mark.parametrize("priority", ["rank", "-rank"])
 def test_features_of_a_declared_priority_stay(
-    city: Database, web: Asker, of: Layer, priority: str
+    city: Database, changed: Asker, of: Layer, priority: str
 ) -> None:
     first = of.model_copy(update={"priority": (priority,)})
     city.declare(first, *(each for each in LAYERS if each.id != of.id))
-    tile = web.parts([web.drawn(first)], HOME, Budget(features=300))[0][0].tile
+    tile = changed.parts([changed.drawn(first)], HOME, Budget(features=300))[0][0].tile
     ranks = sorted(city.run(f"SELECT rank FROM city.{of.id}"), reverse=priority[0] == "-")
     kept = [each["properties"]["rank"] for each in features(tile)]
     assert sorted(kept, reverse=priority[0] == "-") == [rank for (rank,) in ranks[:300]]
@@ -165,18 +185,18 @@ def test_features_of_a_declared_priority_stay(
 @pytest.mark.parametrize("of", [WAYS, PLOTS], ids=lambda of: of.id)
 @pytest.mark.parametrize("z", [12, 15])
 def test_the_longest_or_largest_stay_where_no_priority_is_declared(
-    city: Database, web: Asker, of: Layer, z: int
+    filled: Database, web: Asker, of: Layer, z: int
 ) -> None:
     at = TileAddress(z, AT.x >> (15 - z), AT.y >> (15 - z))
     tile = web.parts([web.drawn(of)], at, Budget(features=200))[0][0].tile
-    rows = city.run(
+    rows = filled.run(
         f"SELECT fid FROM city.{of.id} ORDER BY ST_Area(tile_geom) DESC,"
         " ST_Length(tile_geom) DESC, fid LIMIT 200"
     )
     assert set(ids(tile)) == {fid for (fid,) in rows}
 
 
-def test_points_that_stay_are_an_even_sample(city: Database, web: Asker) -> None:
+def test_points_that_stay_are_an_even_sample(web: Asker) -> None:
     tile = web.parts([web.drawn(SPOTS)], HOME, Budget(features=400))[0][0].tile
     quarters = [0, 0, 0, 0]
     for each in features(tile):
@@ -251,14 +271,14 @@ def test_counted_cells_are_never_cut(web: Asker) -> None:
 
 @pytest.mark.parametrize("bytes_", [0, 1, 500])
 def test_a_single_huge_feature_is_drawn_whatever_the_budget(
-    city: Database, web: Asker, bytes_: int
+    city: Database, changed: Asker, bytes_: int
 ) -> None:
     city.run("TRUNCATE city.plots")
     city.run(
         "INSERT INTO city.plots (kind, note, geom) SELECT 'huge', repeat('long ', 5000),"
         " ST_Buffer(ST_Point(4.85, 45.2, 4326), 0.005, 'quad_segs=50000')"
     )
-    [part], packed = web.parts([web.drawn(PLOTS)], HOME, Budget(bytes=bytes_))
+    [part], packed = changed.parts([changed.drawn(PLOTS)], HOME, Budget(bytes=bytes_))
     assert len(packed) > bytes_
     assert (part.kept, part.told) == (1, "plots;kept=1;of=1;attributes=style")
 
@@ -273,9 +293,9 @@ def test_a_single_huge_feature_is_drawn_whatever_the_budget(
 )
 @pytest.mark.parametrize("at", [HOME, LOW], ids=["features", "overview"])
 def test_a_tile_is_the_same_on_every_connection_however_the_rows_lie(
-    city: Database, web: Asker, budget: Budget, at: TileAddress
+    city: Database, changed: Asker, budget: Budget, at: TileAddress
 ) -> None:
-    before = web.whole(composite(web), at, budget)
+    before = changed.whole(composite(changed), at, budget)
     revisions = city.run("SELECT layer_id, revision FROM quartier.layer_state ORDER BY 1")
     for of in LAYERS:
         city.run(f"UPDATE city.{of.id} SET kind = kind WHERE fid % 3 = 0")
@@ -285,5 +305,5 @@ def test_a_tile_is_the_same_on_every_connection_however_the_rows_lie(
     assert city.run("SELECT layer_id, revision FROM quartier.layer_state ORDER BY 1") == revisions
     with asking(city) as other:
         assert other.whole(composite(other), at, budget) == before
-    assert web.whole(composite(web), at, budget) == before
+    assert changed.whole(composite(changed), at, budget) == before
     assert before

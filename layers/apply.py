@@ -45,8 +45,9 @@ def config_hash(layer: Layer) -> str:
         "geometry": layer.geometry,
         "zooms": [layer.minzoom, layer.maxzoom],
         "columns": [[column.name, column.type] for column in layer.tile_columns],
+        "style": [column.name for column in layer.style_columns],
         "priority": layer.priority,
-        "overview": shapes.signature(layer),
+        "overview": [shapes.signature(layer), overviews.signature(layer)],
     }
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -71,11 +72,11 @@ def plan(connection: sa.Connection, files: CatalogueFiles) -> list[Step]:
             steps += _amend(Layer.model_validate(row.declaration), layer, connection)
             steps += _mend(layer, connection)
             steps += [_count_anew(layer)] if row.overview != overviews.signature(layer) else []
-            steps += [_restore(layer)] if row.withdrawn else []
             steps += _shape(layer, connection)
+            steps += [_restore(layer)] if row.withdrawn else []
     for layer_id, row in known.items():
         if layer_id not in files.layers and not row.withdrawn:
-            steps.append(_withdraw(Layer.model_validate(row.declaration)))
+            steps.append(_withdraw(Layer.model_validate(row.declaration), connection))
     return steps + _plan_maps(connection, files.maps)
 
 
@@ -126,20 +127,27 @@ def _create(layer: Layer, dialect: sa.Dialect) -> Step:
     )
 
 
+def _tables(layer: Layer) -> list[str]:
+    """The tables that readers of a published layer may read."""
+    own = f"{CITY}.{ident(layer.id)}"
+    return [own, *overviews.tables_of(layer), *shapes.tables_of(layer)]
+
+
 def _readable(layer: Layer) -> str:
-    """The tables that readers of a published layer may read, as GRANT lists them."""
-    return ", ".join(
-        [f"{CITY}.{ident(layer.id)}", *overviews.tables_of(layer), *shapes.tables_of(layer)]
-    )
+    return ", ".join(_tables(layer))
+
+
+def _empty_overview(layer: Layer) -> list[str]:
+    grants = [f"GRANT SELECT ON {table} TO {READERS}" for table in overviews.tables_of(layer)]
+    return [*overviews.table_statements(layer), *grants]
 
 
 def _count_anew(layer: Layer) -> Step:
     """Make the overview that the declaration asks for, and say that every tile has changed."""
-    grants = [f"GRANT SELECT ON {table} TO {READERS}" for table in overviews.tables_of(layer)]
     kept = "UPDATE quartier.layers SET overview = :overview WHERE id = :id"
     return Step(
         says=f"make the overview of layer {layer.id}",
-        ddl=(*overviews.table_statements(layer), *grants, *trigger_statements(layer)),
+        ddl=(*_empty_overview(layer), *trigger_statements(layer)),
         statements=(
             *count_anew(layer),
             (TOUCH_ALL, {"id": layer.id}),
@@ -215,7 +223,7 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
     there = connection.scalars(
         sa.text(
             "SELECT tgname FROM pg_trigger"
-            " WHERE tgrelid = CAST(:table AS regclass) AND tgenabled <> 'D'"
+            " WHERE tgrelid = CAST(:table AS regclass) AND tgenabled IN ('O', 'A')"
         ),
         {"table": f"{CITY}.{ident(layer.id)}"},
     )
@@ -226,6 +234,7 @@ def _mend(layer: Layer, connection: sa.Connection) -> list[Step]:
         Step(
             says=f"mend layer {layer.id}: put back {', '.join(sorted(missing))}",
             ddl=(
+                *_empty_overview(layer),
                 *trigger_statements(layer),
                 *(
                     f"ALTER TABLE {CITY}.{ident(layer.id)} ENABLE TRIGGER {ident(name)}"
@@ -263,10 +272,12 @@ def _differences(old: Layer, new: Layer) -> list[str]:
     return [name for name in after if before[name] != after[name]]
 
 
-def _withdraw(layer: Layer) -> Step:
+def _withdraw(layer: Layer, connection: sa.Connection) -> Step:
+    there = sa.text("SELECT to_regclass(:table) IS NOT NULL")  # an older version made fewer
+    tables = [name for name in _tables(layer) if connection.scalar(there, {"table": name})]
     return Step(
         says=f"withdraw layer {layer.id} (no longer declared; its data stays)",
-        ddl=(f"REVOKE SELECT ON {_readable(layer)} FROM {READERS}",),
+        ddl=(f"REVOKE SELECT ON {', '.join(tables)} FROM {READERS}",),
         statements=(
             ("UPDATE quartier.layers SET withdrawn = true WHERE id = :id", {"id": layer.id}),
         ),

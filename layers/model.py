@@ -236,6 +236,13 @@ class Layer(Value):
         default=1, ge=0, description="seconds an edge cache may keep a tile without asking"
     )
 
+    @field_validator("id")
+    @classmethod
+    def _not_a_table_of_ours(cls, layer_id: str) -> str:
+        if "__" in layer_id:
+            raise ValueError(f"{layer_id!r}: write one _ at a time; __ names tables of overviews")
+        return layer_id
+
     @field_validator("key", mode="before")
     @classmethod
     def _one_key_is_a_list(cls, key: object) -> object:

@@ -20,7 +20,7 @@ from layers.overviews import (
     levels_kept,
     point,
 )
-from layers.sql import ident, literal
+from layers.sql import body_tag, ident, literal
 from layers.tables import CITY
 
 
@@ -35,10 +35,11 @@ def rebuild_statements(layer: Layer) -> list[str]:
     name = f"quartier.{ident(f'{layer.id}__overview')}"
     body = _rebuild_cells(layer, cells(layer))
     body += _rebuild_cube(layer, cube(layer)) if has_cube(layer) else "\n    deepest := -1;"
+    tag = body_tag(body)
     return [f"""
 CREATE OR REPLACE FUNCTION {name}(choose boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp
-SET work_mem = '256MB' AS $body$
+SET work_mem = '256MB' AS {tag}
 DECLARE
     detail int;
     deepest int;
@@ -51,7 +52,7 @@ BEGIN
     SET detail_zoom = detail, cube_depth = deepest, cube_rows = counted
     WHERE layer_id = {literal(layer.id)}
       AND (detail_zoom, cube_depth, cube_rows) IS DISTINCT FROM (detail, deepest, counted);
-END $body$""",
+END {tag}""",
         f"REVOKE ALL ON FUNCTION {name}(boolean) FROM PUBLIC",
     ]  # fmt: skip
 

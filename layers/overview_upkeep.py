@@ -64,15 +64,20 @@ def maintain(layer: Layer, points: str, *, shrinks: bool = False) -> str:
     if not has_cells(layer):
         return ""
     added = "".join(_add(layer, kept) for kept in kept_of(layer))
+    rebuilt = literal(f"quartier.rebuilt_{layer.id}")
     return f"""
-    IF touched > {REBUILT_ROWS} THEN
+    -- A count anew holds what the statement's other triggers have still to tell: after one, they
+    -- count anew as well instead of adding it once more.
+    IF touched > {REBUILT_ROWS} OR current_setting({rebuilt}, true) = 'yes' THEN
         PERFORM quartier.rebuild_overview({literal(layer.id)}, current);
     ELSE{points}
         IF points IS NOT NULL THEN
             SELECT s.detail_zoom, s.cube_depth INTO detail, deepest
             FROM quartier.layer_state s WHERE s.layer_id = {literal(layer.id)};{added}
         END IF;
-        IF least_n < 0 OR {_unfit(layer, shrinks=shrinks)} THEN
+        -- Triggers of a row may tell what came after before what came first: then only the last
+        -- of them makes the sums whole.
+        IF least_n < 0 AND pg_trigger_depth() = 1 OR {_unfit(layer, shrinks=shrinks)} THEN
             PERFORM quartier.rebuild_overview({literal(layer.id)}, current);
         END IF;
     END IF;"""
@@ -131,26 +136,28 @@ def _write(kept: Kept, levels: str, everything: str) -> str:
     same = " AND ".join(f"o.{name} = l.{name}" for name in kept.key)
     sets = ", ".join(f"{name} = o.{name} {_plus(name)} met.{name}" for name in kept.sums)
     changes = " OR ".join(f"{name} <> 0" for name in kept.sums)
+    empty = " AND ".join(f"o.{name} {_plus(name)} l.{name} = 0" for name in kept.sums)
     found = {
         "fullest": "max(after) FILTER (WHERE depth = detail)",
         # A cell that should be there and is not tells that the counts cannot be trusted.
-        "least_n": "min(CASE WHEN place IS NULL THEN n - 1 ELSE after END)",
+        "least_n": "min(CASE WHEN after > 0 OR empty THEN after ELSE -1 END)",
     }
     if kept.keys:
-        born, gone = "count(*) FILTER (WHERE place IS NULL)", "count(*) FILTER (WHERE after = 0)"
+        born, gone = "count(*) FILTER (WHERE place IS NULL)", "count(*) FILTER (WHERE empty)"
         found = {"cubed": f"{born} - {gone}"}
     return f"""WITH {levels} level AS (
                     SELECT * FROM ({everything}) l
                     WHERE depth <= {levels_kept(kept)} AND ({changes})
                     ORDER BY {", ".join(kept.key)}
                 ), met AS MATERIALIZED (
-                    SELECT l.*, o.ctid AS place, coalesce(o.n, 0) + l.n AS after
+                    SELECT l.*, o.ctid AS place, coalesce(o.n, 0) + l.n AS after,
+                           coalesce({empty}, false) AS empty
                     FROM level l LEFT JOIN {table} o ON {same}
                 ), gone AS (
-                    DELETE FROM {table} o USING met WHERE o.ctid = met.place AND met.after = 0
+                    DELETE FROM {table} o USING met WHERE o.ctid = met.place AND met.empty
                 ), kept AS (
                     UPDATE {table} o SET {sets}
-                    FROM met WHERE o.ctid = met.place AND met.after <> 0
+                    FROM met WHERE o.ctid = met.place AND NOT met.empty
                 ), born AS (
                     INSERT INTO {table} ({names}) SELECT {names} FROM met WHERE place IS NULL
                 )

@@ -26,8 +26,6 @@ DEEPEST_DETAIL = 17  # its tiles are 8 × 8 cells of the grid: coarser clusters 
 CUBE_DEPTH = 16  # at most: zoom 10
 CUBE_SHARE = 0.5  # of the layer's rows that a cube may have
 SMALL_CUBE = 20_000  # rows that it may have in any case
-REBUILT_ROWS = 100_000  # that a statement changes; beyond, counting anew is quicker
-SHRINK_ROWS = 1_000  # that a statement deletes before the detail zoom is thought over
 NO_BUCKET = -1_000_000  # rows without a time, or with one that never comes
 MONTHS = {TimeBucket.YEAR: 12, TimeBucket.QUARTER: 3, TimeBucket.MONTH: 1}
 HALVES = ("ex", "ey")  # of a cell's points, those in its eastern and in its southern half
@@ -98,7 +96,7 @@ def signature(layer: Layer) -> str:
     zone = layer.time_zone if has_cube(layer) else None
     bucket = layer.overview.bucket
     detail = (layer.overview.detail_zoom, layer.maxzoom)
-    return repr(("3", layer.category, groups_of(layer), bucket, bucket and time, zone, detail))
+    return repr(("4", layer.category, groups_of(layer), bucket, bucket and time, zone, detail))
 
 
 def table_statements(layer: Layer) -> list[str]:

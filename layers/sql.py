@@ -10,6 +10,14 @@ def ident(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def body_tag(body: str) -> str:
+    """A dollar quote that the body of a function does not hold."""
+    number = 0
+    while f"$body{number}$" in body:
+        number += 1
+    return f"$body{number}$"
+
+
 def literal(text: str) -> str:
     """Quote a text for DDL, where nothing can be bound (trigger arguments, column defaults)."""
     if "\0" in text:

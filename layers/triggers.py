@@ -12,7 +12,7 @@ from layers import overview_upkeep as upkeep
 from layers import shape_sql
 from layers.model import GeometryType, Layer
 from layers.overview_rebuild import rebuild_statements
-from layers.sql import ident, literal
+from layers.sql import body_tag, ident, literal
 from layers.tables import CITY, HISTORY, content_names
 
 LOG_BOUND = 65_536  # cells a layer's log holds before older ones are merged
@@ -84,10 +84,11 @@ def _trigger(name: str, when: str, table: str, rest: str) -> str:
 
 
 def _function(layer: Layer, event: str, body: str) -> str:
+    tag = body_tag(body)
     return f"""
 CREATE OR REPLACE FUNCTION {_name(layer, event)}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp
-SET plan_cache_mode = force_generic_plan AS $body$
+SET plan_cache_mode = force_generic_plan AS {tag}
 #variable_conflict use_variable
 DECLARE
     touched bigint;
@@ -98,7 +99,7 @@ BEGIN
         RAISE EXCEPTION 'this function serves {CITY}.{layer.id} alone';
     END IF;{body}
     RETURN NULL;
-END $body$;
+END {tag};
 REVOKE ALL ON FUNCTION {_name(layer, event)}() FROM PUBLIC"""
 
 
@@ -173,7 +174,7 @@ def _inserted(layer: Layer) -> str:
 
 
 def _updated(layer: Layer) -> str:
-    """Only rows that `quartier_stamp_update` stamped have changed."""
+    """Only rows that `zzz_quartier_stamp_update` stamped have changed."""
     since = f"current_setting({literal('quartier.since_' + layer.id)})::bigint"
     changed_old = f"old_rows r JOIN new_rows n ON n.fid = r.fid AND n.since = {since}"
     changed_new = f"(SELECT * FROM new_rows WHERE since = {since}) r"

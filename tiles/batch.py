@@ -17,7 +17,9 @@ from layers.store import Store
 MOST_TOGETHER = 64  # questions; fewer where answers were large
 MOST_BYTES = 16 * 2**20  # of answers, aimed at
 FIRST_GUESS = MOST_BYTES / 4
-PLACEHOLDER = re.compile(r"\$(\d+)")
+PLACEHOLDER = re.compile(
+    r"""(E?'(?:[^'\\]|''|\\.)*'|"(?:[^"]|"")*")|\$(\d+)"""
+)  # or what is quoted
 Question = tuple[Sequence[object], "asyncio.Future[Any]"]
 
 
@@ -108,7 +110,7 @@ def together(sql: str, types: Sequence[str]) -> str:
     numbers = range(1, len(types) + 1)
     arrays = ", ".join(f"${n}::{name}[]" for n, name in zip(numbers, types, strict=True))
     names = ", ".join(f'"#{n}"' for n in numbers)
-    inner = PLACEHOLDER.sub(r'"#asked"."#\1"', sql)
+    inner = PLACEHOLDER.sub(lambda found: found[1] or f'"#asked"."#{found[2]}"', sql)
     return f"""
         SELECT "#asked"."#n", "#answer".*
         FROM unnest({arrays}) WITH ORDINALITY AS "#asked"({names}, "#n")

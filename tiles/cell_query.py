@@ -7,12 +7,13 @@ the rows that have a place. Property names are those that users of MapLibre and 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from layers import overviews
 from layers.catalog import PublishedLayer
 from layers.changes import morton
-from layers.model import Layer
+from layers.model import Column, ColumnType, Layer
 from layers.overviews import GRID_DEPTH, TILE_DEPTH, cells, cube, groups_of
 from layers.sql import ident, literal
 from layers.tables import CITY, type_name
@@ -24,6 +25,7 @@ HALF_MM = WORLD_MM / 2
 CLUSTER_IDS = 1 << 52  # ids of clusters lie beyond every fid that a sequence will ever give
 HEAT_GRID = 16  # units of a tile's 4096 that points of a heat map are gathered in
 OTHER = "other"
+NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
 LAST_BUCKET = 2**31 - 1
 
 
@@ -199,12 +201,21 @@ def count_of(group: str) -> str:
 def _category(layer: Layer, groups: tuple[str, ...]) -> str:
     """Where all points of a cell are of one declared group, the cell carries its value."""
     assert layer.category is not None
-    kind = type_name(layer.column(layer.category).type)
+    column = layer.column(layer.category)
     when = " ".join(
-        f"WHEN g{number} = n THEN {literal(value)}::{kind}"
+        f"WHEN g{number} = n THEN {_typed(column, value)}"
         for number, value in enumerate(groups, start=1)
     )
     return f"CASE {when} END AS {ident(layer.category)}"
+
+
+def _typed(column: Column, value: str) -> str:
+    """A group's value as features carry it; no row can have one that its column cannot hold."""
+    if column.type in (ColumnType.INTEGER, ColumnType.NUMBER):
+        return literal(value) + f"::{type_name(column.type)}" if NUMBER.fullmatch(value) else "NULL"
+    if column.type is ColumnType.BOOLEAN:
+        return value if value in ("true", "false") else "NULL"
+    return literal(value)
 
 
 def _abbreviated() -> str:

@@ -124,6 +124,60 @@ def test_a_maintained_overview_is_the_one_that_is_counted_anew(
     assert kept(database, of) == maintained
 
 
+EVERY_WRITE = [
+    "INSERT INTO city.busy (source_key, kind, geom) SELECT source_key, 'lime', geom FROM city.busy"
+    " UNION ALL SELECT 'new' || n, 'oak', ST_Point(4.7, 45.1 + n * 0.01, 4326)"
+    " FROM generate_series(1, 30) n ON CONFLICT (source_key) DO UPDATE SET geom ="
+    " ST_Translate(excluded.geom, 0.1, 0)",
+    "WITH gone AS (DELETE FROM city.busy WHERE fid % 2 = 0 RETURNING fid)"
+    " INSERT INTO city.busy (kind, geom) SELECT 'oak', ST_Point(4.7, 45.1 + fid * 0.001, 4326)"
+    " FROM gone",
+    "MERGE INTO city.busy t USING (SELECT fid FROM city.busy UNION ALL SELECT -n FROM"
+    " generate_series(1, 25) n) s ON t.fid = s.fid WHEN MATCHED AND t.fid % 3 = 0 THEN DELETE"
+    " WHEN MATCHED THEN UPDATE SET geom = ST_Point(4.9, 45.3, 4326)"
+    " WHEN NOT MATCHED THEN INSERT (kind, geom) VALUES ('elm', ST_Point(4.6, 45.0, 4326))",
+]
+
+
+@pytest.mark.parametrize("statement", EVERY_WRITE, ids=["conflict", "with", "merge"])
+@pytest.mark.parametrize("bound", [20, 100_000])
+def test_a_statement_of_several_kinds_is_counted_once_however_it_is_counted(
+    database: Database, monkeypatch: pytest.MonkeyPatch, statement: str, bound: int
+) -> None:
+    monkeypatch.setattr("layers.overview_upkeep.REBUILT_ROWS", bound)
+    database.declare(BUSY)
+    insert(database, BUSY, 60, random.Random(SEED), wide=0.2)
+    database.run(statement)
+    database.run("UPDATE city.busy SET kind = 'plane' WHERE fid % 5 = 0")
+    maintained = kept(database, BUSY)
+    database.run('SELECT quartier."busy__overview"(false)')
+    assert kept(database, BUSY) == maintained
+
+
+def test_a_trigger_of_the_city_that_writes_the_row_again_is_counted_once(
+    database: Database,
+) -> None:
+    database.declare(BUSY)
+    database.run(
+        "CREATE FUNCTION city.again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " UPDATE city.busy SET geom = ST_Translate(NEW.geom, 0.5, 0), kind = 'lime'"
+        " WHERE fid = NEW.fid; RETURN NULL; END $$"
+    )
+    database.run(
+        "CREATE TRIGGER again AFTER INSERT ON city.busy FOR EACH ROW EXECUTE FUNCTION city.again()"
+    )
+    for count in (1, 3, 50):
+        database.run(
+            "INSERT INTO city.busy (kind, geom) SELECT 'oak', ST_Point(4.8, 45 + n * 0.01, 4326)"
+            f" FROM generate_series(1, {count}) n"
+        )
+    maintained = kept(database, BUSY)
+    assert database.value("SELECT n FROM city_overview.busy WHERE depth = 0") == 54
+    assert database.value("SELECT min(n) FROM city_overview.busy") > 0
+    database.run('SELECT quartier."busy__overview"(false)')
+    assert kept(database, BUSY) == maintained
+
+
 def test_what_is_rolled_back_is_not_counted(database: Database) -> None:
     database.declare(BUSY)
     insert(database, BUSY, 50, random.Random(SEED), wide=0.2)
@@ -349,6 +403,36 @@ def test_a_new_declaration_counts_anew(database: Database) -> None:
     elms = database.value("SELECT count(*) FROM city.busy WHERE kind = 'elm' AND cell IS NOT NULL")
     assert database.value("SELECT g1 FROM city_overview.busy WHERE depth = 0") == elms
     assert database.declare(BUSY.model_copy(update={"overview": other})) == []
+
+
+def test_a_layer_whose_overview_an_older_version_never_made_can_be_withdrawn_and_comes_back(
+    database: Database,
+) -> None:
+    database.declare(BUSY)
+    insert(database, BUSY, 20, random.Random(SEED), wide=0.2)
+    database.run("DROP TABLE city_overview.busy, city_overview.busy__cube")
+    database.run("UPDATE quartier.layers SET overview = ''")
+    database.declare()
+    database.declare(BUSY)
+    assert database.value("SELECT n FROM city_overview.busy WHERE depth = 0") == database.value(
+        "SELECT count(cell) FROM city.busy"
+    )
+
+
+def test_what_a_category_cannot_hold_is_a_group_of_no_row(database: Database, web: Web) -> None:
+    numbered = layer(
+        id="numbered",
+        geometry="point",
+        columns=[{"name": "rank", "type": "integer"}],
+        category="rank",
+        overview={"groups": [1, "un$1known", "$body0$"], "detail_zoom": 12},
+    )
+    database.declare(numbered)
+    database.run("INSERT INTO city.numbered (rank, geom) VALUES (1, ST_Point(4.8, 45.2, 4326))")
+    at = mercantile.tile(4.8, 45.2, 8)
+    query = cell_query(published(database, numbered), "n", TileAddress(at.z, at.x, at.y))
+    [found] = features(web, [query])
+    assert found["properties"]["rank"] == 1
 
 
 def test_the_web_reads_an_overview_only_while_its_layer_is_published(database: Database) -> None:

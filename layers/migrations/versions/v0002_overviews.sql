@@ -30,6 +30,7 @@ DECLARE
     before smallint := (SELECT detail_zoom FROM quartier.layer_state WHERE layer_id = layer);
 BEGIN
     EXECUTE format('SELECT quartier.%I(true)', layer || '__overview');
+    PERFORM set_config('quartier.rebuilt_' || layer, 'yes', true);  -- until the next statement
     IF (SELECT detail_zoom FROM quartier.layer_state WHERE layer_id = layer) <> before THEN
         PERFORM quartier.touch_everything(layer, current);
     END IF;
@@ -44,3 +45,22 @@ CREATE OR REPLACE VIEW quartier.public_layers AS
            s.log_epoch, s.changed_at, s.detail_zoom, s.cube_depth
     FROM quartier.layers l JOIN quartier.layer_state s ON s.layer_id = l.id
     WHERE NOT l.withdrawn;
+
+-- As before, and a statement begins in which nothing has been counted anew.
+CREATE OR REPLACE FUNCTION quartier.lock_layer() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    next bigint;
+BEGIN
+    SELECT quartier.revision_for_us(s) INTO next
+    FROM quartier.layer_state s WHERE layer_id = TG_ARGV[0] FOR UPDATE;
+    IF next IS NULL THEN
+        RAISE EXCEPTION 'layer % is not in quartier.layer_state; run quartier apply', TG_ARGV[0];
+    END IF;
+    -- Rows written by this statement carry it; see the column since.
+    PERFORM set_config('quartier.since_' || TG_ARGV[0], next::text, true);
+    IF pg_trigger_depth() = 1 THEN
+        PERFORM set_config('quartier.rebuilt_' || TG_ARGV[0], '', true);
+    END IF;
+    RETURN NULL;
+END $$;

@@ -40,7 +40,7 @@ def _sample(city: City) -> list[tuple[float, float]]:
     with psycopg.connect(city.urls.web) as connection:
         return connection.execute(
             f"SELECT ST_X(tile_geom), ST_Y(tile_geom) FROM {table}"
-            " TABLESAMPLE BERNOULLI (1) REPEATABLE (3) ORDER BY fid"
+            " TABLESAMPLE BERNOULLI (1) REPEATABLE (3) WHERE tile_geom IS NOT NULL ORDER BY fid"
         ).fetchall()
 
 

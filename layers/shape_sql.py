@@ -23,8 +23,6 @@ from layers.shapes import (
 from layers.sql import ident, literal
 from layers.tables import CITY, READERS, STAGE, type_name
 
-# Making the tables ------------------------------------------------------------------------------
-
 
 def fill_statements(layer: Layer, source: str) -> list[str]:
     """DDL that makes the overview of the rows of `source` beside the one that is read: filled in
@@ -139,9 +137,6 @@ def _tops(bands: list[int]) -> str:
     return f"'{{{','.join(map(str, bands))}}}'::int[]"
 
 
-# Keeping them true ------------------------------------------------------------------------------
-
-
 def function_statements(layer: Layer) -> list[str]:
     """DDL of `quartier."<id>__reshape"(fids)`, which the layer's triggers call: what is drawn of
     these features is made anew from the table as it is now. It answers the other members of
@@ -216,6 +211,7 @@ def declarations(layer: Layer) -> str:
         return ""
     return """
     loosened bigint[];
+    reshaped bigint[];
     relabelled bigint[];
     strayed geometry[];"""
 
@@ -229,29 +225,45 @@ def maintain(layer: Layer, rows: str) -> str:
     loosened := {reshape(layer)}(ARRAY({fids}));"""
 
 
-def maintain_updated(layer: Layer, updated: str) -> str:
-    """The same for an UPDATE; `updated` joins old rows `r` to their new rows `n`. A row whose
-    shape stays takes its new values along.
+def find_updated(layer: Layer, updated: str) -> str:
+    """plpgsql that finds what `maintain_updated` has to do; `updated` joins the old rows `r` of an
+    UPDATE to their new rows `n`.
     """
     if not has_shapes(layer):
         return ""
-    drawn = ["tile_geom", *map(ident, [*chain_columns(layer), *chain_order(layer)])]
-    reshaped = f"{reshape(layer)}(ARRAY(SELECT n.fid FROM {updated} WHERE {_differ(drawn)}))"
+    drawn, told = _drawn(layer), _told(layer)
+    relabelled = ""
+    if told:
+        relabelled = f"""
+    relabelled := ARRAY(SELECT n.fid FROM {updated} WHERE {_differ(told)});"""
     return f"""{_stray(layer, f"SELECT n.fid FROM {updated}")}
-    loosened := {reshaped};{_relabel(layer, updated, drawn)}"""
+    reshaped := ARRAY(SELECT n.fid FROM {updated} WHERE {_differ(drawn)});{relabelled}"""
 
 
-def _relabel(layer: Layer, updated: str, drawn: list[str]) -> str:
-    names = [ident(column.name) for column in carried(layer) if ident(column.name) not in drawn]
-    if not names:
+def maintain_updated(layer: Layer) -> str:
+    """The same as `maintain` for an UPDATE. A row whose shape stays takes its new values along."""
+    if not has_shapes(layer):
         return ""
-    sets = ", ".join(f"{name} = c.{name}" for name in names)
-    return f"""
-    relabelled := ARRAY(SELECT n.fid FROM {updated} WHERE {_differ(names)});
+    relabel = ""
+    if told := _told(layer):
+        relabel = f"""
     IF cardinality(relabelled) > 0 THEN
-        UPDATE {shapes_table(layer)} s SET {sets} FROM {CITY}.{ident(layer.id)} c
-        WHERE c.fid = s.fid AND s.fid = ANY (relabelled);
+        UPDATE {shapes_table(layer)} s SET {", ".join(f"{name} = c.{name}" for name in told)}
+        FROM {CITY}.{ident(layer.id)} c WHERE c.fid = s.fid AND s.fid = ANY (relabelled);
     END IF;"""
+    return f"""
+    loosened := {reshape(layer)}(reshaped);{relabel}"""
+
+
+def _drawn(layer: Layer) -> list[str]:
+    """The columns that decide what is drawn."""
+    return ["tile_geom", *map(ident, [*chain_columns(layer), *chain_order(layer)])]
+
+
+def _told(layer: Layer) -> list[str]:
+    """The columns that shapes only carry."""
+    names = [ident(column.name) for column in carried(layer)]
+    return [name for name in names if name not in _drawn(layer)]
 
 
 def _differ(columns: list[str]) -> str:

@@ -20,6 +20,10 @@ TRIGGERS = frozenset({
     "quartier_a_lock", "quartier_b_truncate", "quartier_inserted", "quartier_updated",
     "quartier_deleted", "zzz_quartier_stamp_insert", "zzz_quartier_stamp_update",
 })  # fmt: skip
+# A statement that joins a statement's old and new rows is planned once a session, perhaps for one
+# row: as a nested loop it would take a minute for the next 5 000.
+NO_LOOPS = "\n    PERFORM set_config('enable_nestloop', 'off', true);"
+LOOPS = "\n    PERFORM set_config('enable_nestloop', 'on', true);"
 EVENTS = ("inserted", "updated", "deleted", "truncated")
 ROW_BOUND = 100_000  # rows a statement changes before every tile counts as touched
 
@@ -88,7 +92,7 @@ def _function(layer: Layer, event: str, body: str) -> str:
     return f"""
 CREATE OR REPLACE FUNCTION {_name(layer, event)}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp
-SET plan_cache_mode = force_generic_plan AS {tag}
+SET plan_cache_mode = force_generic_plan SET enable_nestloop = on AS {tag}
 #variable_conflict use_variable
 DECLARE
     touched bigint;
@@ -182,9 +186,13 @@ def _updated(layer: Layer) -> str:
     points = upkeep.changed_points(layer, inserted=True, deleted=True)
     return (
         _count(changed_new, layer, "0, touched, 0")
+        + NO_LOOPS
         + _keep(layer, changed_old)
+        + shape_sql.find_updated(layer, changed_old)
+        + LOOPS
         + upkeep.maintain(layer, points)
-        + shape_sql.maintain_updated(layer, changed_old)
+        + shape_sql.maintain_updated(layer)
+        + NO_LOOPS
         + _log(
             layer,
             _places(layer, changed_new),

@@ -270,7 +270,6 @@ def says(steps: list[Step]) -> list[str]:
         pytest.param({"minzoom": 9}, id="minzoom"),
         pytest.param({"maxzoom": 10}, id="maxzoom"),
         pytest.param({"tile": ("kind",)}, id="columns of tiles"),
-        pytest.param({"priority": ("note",)}, id="priority"),
     ],
 )
 def test_another_declaration_makes_the_overview_anew_with_a_revision(

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from benchmarks import archives, cached, cold, ingest, items
+from benchmarks import archives, cached, cold, ingest, items, zooms
 from benchmarks.city import City, benchmark_city
 from benchmarks.machine import describe
 from benchmarks.result import Result, show, write
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[City], Result]] = {
     "ingest": ingest.measure,
     "cached": cached.measure,
     "cold": cold.measure,
+    "zooms": zooms.measure,
     "items": items.measure,
     "archives": archives.measure,
 }

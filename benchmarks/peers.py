@@ -137,4 +137,6 @@ def _percent_url(url: str) -> str:
     """The socket's folder in the place of the host, as every driver understands it."""
     parts = urlsplit(url)
     said = dict(parse_qsl(parts.query))
-    return f"postgresql://{parts.username}@{quote(said['host'], safe='')}:{said['port']}{parts.path}"
+    return (
+        f"postgresql://{parts.username}@{quote(said['host'], safe='')}:{said['port']}{parts.path}"
+    )

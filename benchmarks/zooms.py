@@ -258,6 +258,8 @@ def _targets(rounds: Sequence[Round], detail: Mapping[str, int]) -> dict[str, st
     return found
 
 
-def _worst(figures: Mapping[int, float], zooms: Sequence[int] | Mapping[int, float], unit: str) -> str:
+def _worst(
+    figures: Mapping[int, float], zooms: Sequence[int] | Mapping[int, float], unit: str
+) -> str:
     worst = max(zooms, key=lambda z: figures[z])
     return f"at worst {figures[worst]:.3g} {unit} (z{worst})"

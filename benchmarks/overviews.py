@@ -181,7 +181,7 @@ def _edits(connection: Connection, layer: Layer) -> Iterator[tuple[str, str | No
     """Each edit of both tables, by turns which is first, of other rows each time."""
     table = f"{CITY}.{ident(layer.id)}"
     text = ident(_free_text(layer))
-    edits = [
+    edits: list[tuple[str, str, str | None]] = [
         (f"moving {MOVED:,} points", f"geom = {SHIFT}", f"≤ {MOVE_WANTED} ×"),
         (f"an attribute of {MOVED:,} rows", f"{text} = coalesce({text}, '') || '.'",
          f"≤ {CHANGE_WANTED} ×"),

@@ -17,6 +17,7 @@ from benchmarks.client import Answer, length_of, read_head, request
 
 CONNECTIONS = 6  # of a browser to one origin, over HTTP/1.1
 SCREENS_HELD = 5  # of tiles out of sight that MapLibre keeps
+ENCODINGS = "gzip, deflate, br, zstd"
 TIMEOUT_S = 120
 BUFFER_BYTES = 1 << 20
 
@@ -169,7 +170,7 @@ class Page:
         self._coming.pop(path, None)
 
     async def _fetch(self, path: str, stored: Stored | None) -> None:
-        headers = {"accept-encoding": "gzip"}
+        headers = {"accept-encoding": ENCODINGS}
         if stored is not None and stored.etag:
             headers["if-none-match"] = stored.etag
         connection = self._idle.pop()

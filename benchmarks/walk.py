@@ -72,8 +72,9 @@ def walk(seed: int, places: Sequence[Place], screen: Screen, steps: int = STEPS)
     view = View(*chance.choice(places), FIRST_ZOOM)
     yield view
     for act in chance.choices(list(ACTS), list(ACTS.values()), k=steps):
-        for view in _acted(act, view, places, screen, chance):
-            yield view
+        views = list(_acted(act, view, places, screen, chance))
+        yield from views
+        view = views[-1]
 
 
 def _acted(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import uvloop
 
@@ -68,9 +69,9 @@ class Seen:
     given_up: int = 0
     from_cache: int = 0
 
-    def figures(self) -> dict[str, object]:
+    def figures(self) -> dict[str, Any]:
         tiles = [each.ms for each in self.fetched] or [0.0]
-        views = [each.ms for each in self.shown if each.tiles] or [0.0]
+        views = [each.ms for each in self.shown if each.fetched] or [0.0]
         statuses = Counter(str(each.status) for each in self.fetched)
         return {
             "sessions": self.sessions,
@@ -177,9 +178,8 @@ def _result(found: Mapping[str, Mapping[str, Mapping[str, Seen]]]) -> Result:
     )  # fmt: skip
 
 
-def _cells(figures: Mapping[str, object]) -> list[object]:
+def _cells(figures: Mapping[str, Any]) -> list[object]:
     tile, view, statuses = figures["tile"], figures["view"], figures["statuses"]
-    assert isinstance(tile, dict) and isinstance(view, dict) and isinstance(statuses, dict)
     said = ", ".join(f"{count} × {status}" for status, count in statuses.items())
     parts = [each[name] for each in (tile, view) for name in ("p50", "p95", "p99")]
     return [figures["sessions"], figures["requests"], *parts, figures["MB"], figures["kB max"],

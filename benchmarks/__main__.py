@@ -6,7 +6,17 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from benchmarks import archives, cached, cold, edge, ingest, items
+from benchmarks import (
+    archives,
+    cached,
+    cold,
+    edge,
+    ingest,
+    items,
+    overviews,
+    sessions,
+    zooms,
+)
 from benchmarks.city import City, benchmark_city
 from benchmarks.machine import describe
 from benchmarks.result import Result, show, write
@@ -16,6 +26,9 @@ BENCHMARKS: dict[str, Callable[[City], Result]] = {
     "cached": cached.measure,
     "edge": edge.measure,
     "cold": cold.measure,
+    "zooms": zooms.measure,
+    "sessions": sessions.measure,
+    "overviews": overviews.measure,
     "items": items.measure,
     "archives": archives.measure,
 }

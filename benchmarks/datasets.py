@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import psycopg
 
 from layers.model import Layer
+from layers.overviews import tables_of
 from layers.sql import ident, literal
 from layers.tables import CITY, content_names
 
@@ -69,19 +70,8 @@ def make(ingest_url: str, source: Layer, layer: Layer, wanted: DataSet) -> None:
 def vacuum(ingest_url: str, layer: Layer) -> None:
     """What autovacuum would do some time later, while something is measured."""
     with psycopg.connect(ingest_url, autocommit=True) as connection:
-        for table in all_tables(connection, layer):
+        for table in (f"{CITY}.{ident(layer.id)}", *tables_of(layer)):
             connection.execute(f"VACUUM (ANALYZE) {table}".encode())
-
-
-def all_tables(connection: psycopg.Connection[tuple[object, ...]], layer: Layer) -> list[str]:
-    """The layer's table and those of its overview."""
-    found = connection.execute(
-        "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables"
-        " WHERE (schemaname, tablename) IN (('city', %(id)s), ('city_overview', %(id)s),"
-        " ('city_overview', %(id)s || '__cube')) ORDER BY 1",
-        {"id": layer.id},
-    )
-    return [str(name) for (name,) in found]
 
 
 def _postgis_schema(connection: psycopg.Connection[tuple[object, ...]]) -> str:

@@ -44,7 +44,7 @@ def _shown(value: object) -> str:
 
 
 def write(name: str, result: Result, data: str, machine: Mapping[str, object]) -> Path:
-    """Write `results/NAME-DATE.json`; a second run on one day takes the place of the first."""
+    """Write `results/NAME-DATE.json`, in the place of all earlier results of that name."""
     now = datetime.now(UTC)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{now:%Y-%m-%d}.json"
@@ -55,8 +55,32 @@ def write(name: str, result: Result, data: str, machine: Mapping[str, object]) -
         "machine": machine,
         "targets": result.targets,
         "columns": result.columns,
-        "rows": result.rows,
-        "raw": result.raw,
+        "rows": _rounded(result.rows),
+        "raw": _rounded(result.raw),
     }
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    for old in RESULTS.glob(f"{name}-????-??-??.json"):
+        old.unlink()
+    lines = [f" {json.dumps(key)}: {_laid_out(value)}" for key, value in content.items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     return path
+
+
+def _rounded(value: object) -> object:
+    """Three figures of each number are more than a second run will give again."""
+    if isinstance(value, float):
+        return float(f"{value:.3g}")
+    if isinstance(value, Mapping):
+        return {str(key): _rounded(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_rounded(each) for each in value]
+    return value
+
+
+def _laid_out(value: object) -> str:
+    """One line for each thing in a list or mapping."""
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(f"  {json.dumps(each)}" for each in value) + "\n ]"
+    if isinstance(value, dict) and value:
+        lines = [f"  {json.dumps(key)}: {json.dumps(each)}" for key, each in value.items()]
+        return "{\n" + ",\n".join(lines) + "\n }"
+    return json.dumps(value)

@@ -29,11 +29,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def quartier_serving(city: City, workers: int = 2) -> Iterator[str]:
-    """`quartier serve` on the city; gives its URL once it is ready."""
+def quartier_serving(city: City, workers: int = 2, **settings: str) -> Iterator[str]:
+    """`quartier serve` on the city; gives its URL once it is ready.
+
+    Finished tiles are kept in the memory of each worker alone, where `settings` do not say
+    otherwise: a tile that an earlier server left on disk would not be cold.
+    """
     port = free_port()
-    environment = city.environment(QUARTIER_PORT=str(port), QUARTIER_WORKERS=str(workers))
-    with _running([*QUARTIER, "serve"], environment, f"http://127.0.0.1:{port}") as url:
+    own = {"QUARTIER_PORT": str(port), "QUARTIER_WORKERS": str(workers)}
+    environment = city.environment(**{"QUARTIER_CACHE_URL": "memory:", **own, **settings})
+    with running([*QUARTIER, "serve"], environment, f"http://127.0.0.1:{port}") as url:
         yield url
 
 
@@ -42,20 +47,23 @@ def bare_serving(city: City, answers: Path) -> Iterator[str]:
     """The bare application, under the same server with the same settings."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.bare", str(answers), str(port)]
-    with _running(command, city.environment(), f"http://127.0.0.1:{port}") as url:
+    with running(command, city.environment(), f"http://127.0.0.1:{port}") as url:
         yield url
 
 
 @contextmanager
-def _running(command: Sequence[str], environment: Mapping[str, str], url: str) -> Iterator[str]:
+def running(
+    command: Sequence[str], environment: Mapping[str, str], url: str, ready: str = "/health/ready"
+) -> Iterator[str]:
+    """A server of its own; gives its URL once it answers at the path `ready`."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
         try:
-            _await(url + "/health/ready", process)
+            _await(url + ready, process)
             yield url
         except Exception:
             log.seek(0)
-            sys.stderr.write(log.read())
+            sys.stderr.write(log.read()[-5000:])
             raise
         finally:
             _end(process)

@@ -43,12 +43,14 @@ def changed_points(layer: Layer, *, inserted: bool, deleted: bool) -> str:
         )
         row = "(v.w, v.cell, v.x, v.y, v.fid, v.grp, v.bucket)"
         return f"""
+            PERFORM set_config('enable_nestloop', 'off', true);  -- see layers.triggers.NO_LOOPS
             SELECT array_agg({row}::quartier.weighted_point) INTO points
             FROM old_rows o JOIN new_rows n ON n.fid = o.fid AND n.since = {since}
                 AND (n.tile_geom IS DISTINCT FROM o.tile_geom OR {differs}),
             LATERAL (VALUES ({point(layer, "o", -1)}), ({point(layer, "n", 1)}))
                 v(w, cell, x, y, fid, grp, bucket)
-            WHERE v.cell IS NOT NULL;"""
+            WHERE v.cell IS NOT NULL;
+            PERFORM set_config('enable_nestloop', 'on', true);"""
     rows, weight = ("new_rows", 1) if inserted else ("old_rows", -1)
     return f"""
             SELECT array_agg(({point(layer, "r", weight)})::quartier.weighted_point) INTO points

@@ -97,6 +97,8 @@ SET plan_cache_mode = force_generic_plan SET enable_nestloop = on AS {tag}
 DECLARE
     touched bigint;
     cells bigint := 0;
+    depths smallint[];
+    places bigint[];
     current bigint;{upkeep.declarations(layer)}{shape_sql.declarations(layer)}
 BEGIN
     IF TG_TABLE_SCHEMA <> '{CITY}' OR TG_TABLE_NAME <> {literal(layer.id)} THEN
@@ -110,7 +112,9 @@ REVOKE ALL ON FUNCTION {_name(layer, event)}() FROM PUBLIC"""
 def _places(layer: Layer, rows: str, condition: str = "true") -> str | None:
     """A SELECT of the cells (z, cell) that `rows` lie in, or None for a layer without places."""
     if layer.geometry is GeometryType.POINT:
-        return f"SELECT 20 AS z, r.cell FROM {rows} WHERE r.cell IS NOT NULL AND {condition}"
+        return (
+            f"SELECT 20::smallint AS z, r.cell FROM {rows} WHERE r.cell IS NOT NULL AND {condition}"
+        )
     if layer.has_geometry:
         return (
             f"SELECT c.z, c.cell FROM {rows}, LATERAL quartier.cells_of(r.tile_geom) c"
@@ -131,13 +135,16 @@ def _log(layer: Layer, *places: str | None) -> str:
         PERFORM quartier.touch_everything({key}, current);
         RETURN NULL;
     END IF;
+    SELECT array_agg(u.z), array_agg(u.cell) INTO depths, places FROM (
+            SELECT z, cell FROM (
+            {union}
+            ) c GROUP BY 1, 2
+        ) u;{LOOPS}
     -- Each cell is looked up once and written by its place: ON CONFLICT locks a row first.
     WITH met AS MATERIALIZED (
-        SELECT p.z, p.cell, l.ctid AS place, l.revision FROM (
-            SELECT u.z, u.cell FROM (
-            {union}
-            ) u GROUP BY 1, 2
-        ) p LEFT JOIN quartier.changes l ON l.layer_id = {key} AND l.z = p.z AND l.cell = p.cell
+        SELECT p.z, p.cell, l.ctid AS place, l.revision
+        FROM unnest(depths, places) p(z, cell)
+        LEFT JOIN quartier.changes l ON l.layer_id = {key} AND l.z = p.z AND l.cell = p.cell
     ), newer AS (
         UPDATE quartier.changes l SET revision = current
         FROM met WHERE l.ctid = met.place AND met.revision < current

@@ -166,10 +166,10 @@ def presentations(web: Asker) -> dict[str, list[Drawn]]:
 @pytest.fixture(scope="module")
 def tiles(
     server: DatabaseUrls, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Path]]:
+) -> dict[str, Path]:
     """Files of tiles: of each layer and presentation, and of all of them at once."""
     folder = tmp_path_factory.mktemp("tiles")
-    found = {}
+    found: dict[str, Path] = {}
     with fresh_database(server, template) as database:
         database.declare(*LAYERS)
         for of in LAYERS:
@@ -266,7 +266,7 @@ def by_tippecanoe(path: Path) -> Read:
         [str(_tippecanoe()), "-s", "EPSG:3857", str(path), "0", "0", "0"],
         check=True, capture_output=True, text=True, encoding="utf-8",
     ).stdout  # fmt: skip
-    found = {}
+    found: dict[str, Path] = {}
     told = LOOSE_NUMBER.sub(lambda it: f"{it[1]}{'NaN' if it[2] == 'nan' else 'Infinity'}", told)
     for each in json.loads(told)["features"]:
         features = [
@@ -402,7 +402,7 @@ def test_tiles_keep_the_rules_of_the_specification(tiles: dict[str, Path]) -> No
 def test_decoders_read_what_the_specification_says_is_there(
     tiles: dict[str, Path], name: str
 ) -> None:
-    found = {}
+    found: dict[str, Path] = {}
     for label, path in tiles.items():
         if said := differences(name, by_spec(path), DECODERS[name](path)):
             found[label] = said[:3]

@@ -266,7 +266,7 @@ def by_tippecanoe(path: Path) -> Read:
         [str(_tippecanoe()), "-s", "EPSG:3857", str(path), "0", "0", "0"],
         check=True, capture_output=True, text=True, encoding="utf-8",
     ).stdout  # fmt: skip
-    found: dict[str, Path] = {}
+    found = {}
     told = LOOSE_NUMBER.sub(lambda it: f"{it[1]}{'NaN' if it[2] == 'nan' else 'Infinity'}", told)
     for each in json.loads(told)["features"]:
         features = [
@@ -402,7 +402,7 @@ def test_tiles_keep_the_rules_of_the_specification(tiles: dict[str, Path]) -> No
 def test_decoders_read_what_the_specification_says_is_there(
     tiles: dict[str, Path], name: str
 ) -> None:
-    found: dict[str, Path] = {}
+    found = {}
     for label, path in tiles.items():
         if said := differences(name, by_spec(path), DECODERS[name](path)):
             found[label] = said[:3]

@@ -13,7 +13,7 @@ from typing import Any
 import mercantile
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layers.database_urls import DatabaseUrls
@@ -111,7 +111,8 @@ def drawn(city: City, of: Layer, at: mercantile.Tile, wkts: list[str]) -> dict[i
     return {each["id"]: shapely.geometry.shape(each["geometry"]) for each in found}
 
 
-LIMITS = settings(max_examples=60, deadline=None, derandomize=True)
+SLOW = [HealthCheck.too_slow]  # on a busy machine
+LIMITS = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=SLOW)
 
 
 # Points ------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ async def cache_at(server: RedisServer, **how: float) -> AsyncIterator[RedisCach
 
 
 async def eventually_got(cache: RedisCache) -> Entry | None:
-    for _ in range(100):
+    for _ in range(500):
         await cache.put("k", ENTRY)
         if (found := await cache.get("k", "v")) is not None:
             return found

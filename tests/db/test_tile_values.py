@@ -21,7 +21,7 @@ NESTED = layer(
 
 
 @pytest.mark.parametrize(
-    "value", ['{"kind": "mine", "n": 1}', "[1, 2]", '"text"', "null"],
+    "value", ['{"n": 1, "kind": "mine"}', "[1, 2]", '"text"', "null"],
     ids=["object", "list", "text", "null"],
 )  # fmt: skip
 def test_a_nested_value_travels_as_text_under_its_columns_name(

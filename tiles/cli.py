@@ -170,11 +170,16 @@ def told_errors(name: str, *, as_json: bool) -> Iterator[None]:
     """Say what is wrong, to scripts too, and end with an exit code that says so. The log goes
     where errors go.
     """
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(logger_factory=_to_stderr)
     try:
         yield
     except (LayersError, TilesError) as exc:
         _fail(name, str(exc), as_json=as_json)
+
+
+def _to_stderr(*_names: object) -> structlog.PrintLogger:
+    """A logger to the stderr of the moment: one kept from an earlier command may be closed."""
+    return structlog.PrintLogger(sys.stderr)
 
 
 def _fail(name: str, message: str, *, as_json: bool) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import Any
 
 import mercantile
 import pytest
+import structlog
 from typer.testing import CliRunner, Result
 
 from layers.catalogue_files import CatalogueFiles
@@ -61,6 +62,14 @@ def test_tile_prints_layers_attributes_geometries_and_sizes(quartier: Quartier) 
     assert result.exit_code == 0, result.output
     for said in ("trees 2 Point", "parks 1 Polygon", "genus", "Tilia, Acer", "revision 1", "bytes"):
         assert said in result.stdout
+
+
+def test_the_log_after_a_command_goes_to_the_stderr_of_that_moment(
+    quartier: Quartier, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quartier("tile", "trees", place())
+    structlog.get_logger().warning("said afterwards")
+    assert "said afterwards" in capsys.readouterr().err
 
 
 def test_tile_as_json_holds_everything(quartier: Quartier) -> None:

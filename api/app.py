@@ -16,7 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from api import pages, problems, styles_routes
 from api.assets import Assets
 from api.head import HeadAsGet
-from api.metrics import Metrics
+from api.metrics import Meter
 from api.routers import changes, collections, health, metrics, tilejson
 from api.settings import ApiSettings
 from api.streams import Streams
@@ -27,6 +27,7 @@ from layers.errors import LayerNotFound
 from layers.feed import Feed
 from layers.read import Counts
 from layers.store import Store
+from tiles.announced import Announcements
 from tiles.cache import MemoryCache
 from tiles.parts import Budget
 from tiles.render import Renderer
@@ -34,7 +35,6 @@ from tiles.shared import shared_tier
 from tiles.tilesets import Tilesets
 
 ASSETS = Path(__file__).parent / "web" / "dist"
-GATHER_S = 1.0  # how far behind the counts of the other workers may be
 EXPOSED = ["ETag", "Link", "Content-Crs", "Retry-After", "Quartier-Truncated"]
 
 
@@ -50,6 +50,7 @@ class State(TypedDict):
     measure: Callable[[], Awaitable[bytes]]
     feed: Feed
     streams: Streams
+    announcements: Announcements
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Parts:
     tiles: Store
     queries: Store
     renderer: Renderer
+    announcements: Announcements
     hot_bytes: int
     streams: Streams
     public_url: str | None = None
@@ -83,7 +85,9 @@ class Parts:
         memory = MemoryCache(settings.cache_bytes - hot)
         renderer = Renderer(tiles, feed, memory, shared, budget)
         streams = Streams(settings.streams)
-        return cls(feed, tiles, queries, renderer, hot, streams, settings.public_url)
+        return cls(
+            feed, tiles, queries, renderer, Announcements(feed), hot, streams, settings.public_url
+        )
 
 
 def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> TilesetPath:
@@ -91,48 +95,14 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
 
     `on_start` is called in the running loop before anything is answered.
     """
-
-    measured = Metrics()
+    meter = Meter(lambda: tile_path.gather(), parts.renderer.tiers.usage)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         if on_start is not None:
             on_start()
-        await parts.renderer.tiers.start()
-        await parts.feed.start()
-        gathering = asyncio.create_task(gather_for_ever())
-        yield State(
-            catalog=lambda: parts.feed.catalog,
-            is_current=lambda: parts.feed.is_current,
-            store=parts.queries,
-            counts=Counts(),
-            tilesets=parts.tilesets,
-            public_url=parts.public_url,
-            measure=measure,
-            feed=parts.feed,
-            streams=parts.streams,
-        )
-        parts.streams.close()
-        gathering.cancel()
-        measured.add(tile_path.gather())
-        await parts.feed.stop()
-        await parts.tilesets.close()
-        await parts.renderer.tiers.close()
-        await parts.tiles.close()
-        await parts.queries.close()
-
-    async def gather() -> None:
-        measured.add(tile_path.gather())
-        measured.hold(*await parts.renderer.tiers.usage())
-
-    async def gather_for_ever() -> None:
-        while True:
-            await asyncio.sleep(GATHER_S)
-            await gather()
-
-    async def measure() -> bytes:
-        await gather()
-        return await asyncio.to_thread(measured.text)
+        async with _running(parts, meter):
+            yield _state(parts, meter)
 
     app = FastAPI(
         title="Quartier", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None
@@ -148,8 +118,40 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
     app.add_middleware(HeadAsGet)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
-    tile_path = TilePath(app, parts.renderer, parts.feed, parts.hot_bytes)
+    tile_path = TilePath(app, parts.renderer, parts.feed, parts.announcements, parts.hot_bytes)
     return TilesetPath(tile_path, parts.tilesets, parts.feed)
+
+
+@asynccontextmanager
+async def _running(parts: Parts, meter: Meter) -> AsyncIterator[None]:
+    """The parts at work, until the application ends."""
+    await parts.renderer.tiers.start()
+    await parts.feed.start()
+    gathering = asyncio.create_task(meter.gather_for_ever())
+    yield
+    parts.streams.close()
+    gathering.cancel()
+    meter.gather_last()
+    await parts.feed.stop()
+    await parts.tilesets.close()
+    await parts.renderer.tiers.close()
+    await parts.tiles.close()
+    await parts.queries.close()
+
+
+def _state(parts: Parts, meter: Meter) -> State:
+    return State(
+        catalog=lambda: parts.feed.catalog,
+        is_current=lambda: parts.feed.is_current,
+        store=parts.queries,
+        counts=Counts(),
+        tilesets=parts.tilesets,
+        public_url=parts.public_url,
+        measure=meter.measure,
+        feed=parts.feed,
+        streams=parts.streams,
+        announcements=parts.announcements,
+    )
 
 
 def _document_tiles(app: FastAPI) -> None:

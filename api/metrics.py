@@ -7,7 +7,9 @@ file of that directory, and any worker can tell the sum.
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -17,6 +19,7 @@ from tiles.cache import Usage
 from tiles.tally import Tally
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+GATHER_S = 1.0  # how far behind the counts of the other workers may be
 RENDER_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
@@ -98,6 +101,37 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
+
+
+class Meter:
+    """Hands what a worker counted to its metrics: every second, when they are read, at the end."""
+
+    def __init__(
+        self,
+        tallied: Callable[[], Tally],
+        usage: Callable[[], Awaitable[tuple[Usage, Usage | None]]],
+    ) -> None:
+        self._tallied = tallied
+        self._usage = usage
+        self._metrics = Metrics()
+
+    async def measure(self) -> bytes:
+        """The numbers of all workers, as Prometheus reads them."""
+        await self._gather()
+        return await asyncio.to_thread(self._metrics.text)
+
+    async def gather_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(GATHER_S)
+            await self._gather()
+
+    def gather_last(self) -> None:
+        """Hand over the last counts; caches that are about to close hold nothing."""
+        self._metrics.add(self._tallied())
+
+    async def _gather(self) -> None:
+        self._metrics.add(self._tallied())
+        self._metrics.hold(*await self._usage())
 
 
 def _forget_the_dead(folder: Path) -> None:

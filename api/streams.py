@@ -35,16 +35,29 @@ class Streams:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._taken = 0
         self._open: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._open)
+        return self._taken
 
     def check(self) -> None:
         """Raise StreamsFull where there is no room for one more."""
-        if self._closed or len(self._open) >= self._most:
-            raise StreamsFull(f"{len(self._open)} streams are open and no more are taken here")
+        if self._closed or self._taken >= self._most:
+            raise StreamsFull(f"{self._taken} streams are open and no more are taken here")
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """A place among the streams; raises StreamsFull. Many may have found room by `check`
+        before the first of them took it.
+        """
+        self.check()
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
     @contextlib.contextmanager
     def keeping(self, writing: asyncio.Task[None]) -> Iterator[None]:
@@ -107,6 +120,10 @@ class EventStream(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._streams.room():
+            await self._answer(receive, send)
+
+    async def _answer(self, receive: Receive, send: Send) -> None:
         start: Message = {
             "type": "http.response.start",
             "status": self.status_code,

@@ -71,11 +71,18 @@ class Wanted(NamedTuple):
 class TilePath:
     """Answers `/tiles/{layers}/{z}/{x}/{y}.mvt`; hands everything else to `app`."""
 
-    def __init__(self, app: App, renderer: Renderer, feed: Feed, hot_bytes: int = 2**26) -> None:
+    def __init__(
+        self,
+        app: App,
+        renderer: Renderer,
+        feed: Feed,
+        announcements: Announcements,
+        hot_bytes: int = 2**26,
+    ) -> None:
         self._app = app
         self._renderer = renderer
         self._feed = feed
-        self._announcements = Announcements(feed)
+        self._announcements = announcements
         self._tally = renderer.tally
         self._background = Background()
         self._hot: dict[str, Hot] = {}

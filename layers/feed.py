@@ -27,7 +27,8 @@ from layers.tilesets import TILESETS, readable_tilesets
 CHANNEL = "quartier"
 RECONNECT_S = 0.5
 HEARTBEAT_S = 5.0  # a connection that died silently is noticed within this
-FACTS_PAUSE_S = 2.0  # counts and extents of a busy layer are taken at most this often
+FACTS_PAUSE_S = 2.0  # counts and extents of a busy layer are taken at most this often,
+FACTS_SHARE = 0.05  # and for no more than this share of the time
 
 STATE = """
     SELECT id, declaration::text AS declaration, config_hash, revision, base_revision, log_epoch,
@@ -249,8 +250,10 @@ class Feed:
         while True:
             await self._facts_wanted.wait()
             self._facts_wanted.clear()
+            begun = time.monotonic()
             await self._take_facts()
-            await asyncio.sleep(FACTS_PAUSE_S)
+            took = time.monotonic() - begun
+            await asyncio.sleep(max(FACTS_PAUSE_S, took / FACTS_SHARE - took))
 
     async def _take_facts(self) -> None:
         for published in list(self.catalog.layers.values()):

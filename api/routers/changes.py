@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -25,6 +26,7 @@ from api.streams import EventStream, Streams
 from layers.catalog import Catalog
 from layers.errors import QueryRefused
 from layers.feed import Feed
+from tiles.announced import Announcements
 
 GATHER_S = 0.1  # commits this close to each other are told as one
 HEARTBEAT_S = 15.0  # a proxy takes a connection on which nothing moves for dead
@@ -32,18 +34,21 @@ HEARTBEAT_S = 15.0  # a proxy takes a connection on which nothing moves for dead
 router = APIRouter(tags=["map clients"], dependencies=[Depends(refuse_unknown_parameters)])
 
 
-async def get_feed(request: Request) -> Feed:
-    feed: Feed = request.state.feed
-    return feed
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a worker knows of changes, what clients claim of them, and who is listening."""
+
+    feed: Feed
+    announcements: Announcements
+    streams: Streams
 
 
-async def get_streams(request: Request) -> Streams:
-    streams: Streams = request.state.streams
-    return streams
+async def get_news(request: Request) -> News:
+    state = request.state
+    return News(state.feed, state.announcements, state.streams)
 
 
-FeedDep = Annotated[Feed, Depends(get_feed)]
-StreamsDep = Annotated[Streams, Depends(get_streams)]
+NewsDep = Annotated[News, Depends(get_news)]
 
 
 @router.get(
@@ -53,8 +58,7 @@ StreamsDep = Annotated[Streams, Depends(get_streams)]
     responses={200: {"content": {"text/event-stream": {}}}},
 )
 async def get_changes(
-    feed: FeedDep,
-    streams: StreamsDep,
+    news: NewsDep,
     layers: Annotated[str | None, Query(description="layer ids, such as trees,parks")] = None,
     since: Annotated[
         str | None, Query(description="the id of an event: what changed after")
@@ -62,14 +66,15 @@ async def get_changes(
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Without `layers`, every published layer. `Last-Event-ID` goes before `since`."""
-    streams.check()
+    news.streams.check()
+    feed = news.feed
     ids = None if layers is None else _parse_layers(layers)
     _published(feed.catalog, ids, strict=True)
     heard = None
     if asked := last_event_id or since:
         heard = parse_vector("Last-Event-ID" if last_event_id else "since", asked)
-        await _catch_up(feed, heard)
-    return EventStream(streams, _follow(feed, ids, heard))
+        await _catch_up(feed.catalog, news.announcements, heard)
+    return EventStream(news.streams, _follow(feed, ids, heard))
 
 
 def _parse_layers(text: str) -> tuple[str, ...]:
@@ -88,12 +93,11 @@ def _published(catalog: Catalog, ids: tuple[str, ...] | None, *, strict: bool = 
     return {layer_id: catalog.layers[layer_id] for layer_id in ids if layer_id in catalog.layers}
 
 
-async def _catch_up(feed: Feed, heard: Mapping[str, int]) -> None:
-    """Know at least what another worker told. One reading brings every layer up to now."""
-    for layer_id, revision in heard.items():
-        if layer_id in feed.catalog.layers and feed.log_of(layer_id).revision < revision:
-            await feed.catch_up(layer_id, revision)
-            return
+async def _catch_up(
+    catalog: Catalog, announcements: Announcements, heard: Mapping[str, int]
+) -> None:
+    """Know at least what another worker told; a layer may have been withdrawn since."""
+    await announcements.heed({of: told for of, told in heard.items() if of in catalog.layers})
 
 
 async def _follow(

@@ -388,7 +388,8 @@ async def test_a_client_that_leaves_cancels_its_query(service: Served) -> None:
         return
 
     running.parts.tiles.fetchrow = slow  # type: ignore[method-assign]
-    path = TilePath(nothing, running.parts.renderer, running.parts.feed)
+    parts = running.parts
+    path = TilePath(nothing, parts.renderer, parts.feed, parts.announcements)
     scope: dict[str, Any] = {
         "type": "http", "method": "GET", "path": url(HOME), "query_string": b"", "headers": [],
     }  # fmt: skip

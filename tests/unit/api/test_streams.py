@@ -121,3 +121,17 @@ async def test_a_signal_closes_the_streams_and_does_what_it_did_before() -> None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+async def test_clients_who_come_at_once_find_room_for_no_more_than_there_is() -> None:
+    streams, clients = Streams(2), [Client() for _ in range(5)]
+    for _ in clients:
+        streams.check()
+    running = [opened(streams, client, Ticking()) for client in clients]
+    await asyncio.sleep(0.02)
+    assert len(streams) == 2
+    for client in clients:
+        client.leave()
+    outcomes = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(each) for each in outcomes].count(StreamsFull) == 3
+    assert len(streams) == 0

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from typing import Annotated
 
 import sqlalchemy as sa
 import typer
 from rich.console import Console
 
-from layers.apply import Step, execute, plan
+from layers.apply import execute, plan
 from layers.catalogue_files import CatalogueFiles, read_catalogue
 from layers.cluster import open_store
 from layers.engine import owner_engine, store_errors
 from layers.errors import LayersError
+from layers.layer_steps import Step
 from layers.settings import StoreSettings
 from layers.setup import SETUP_LOCK, prepare_database
 from layers.tileset_steps import plan_tilesets
@@ -24,6 +26,10 @@ def apply(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
+    recount: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LAYER", help="Make this layer's overviews anew; may be repeated."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the steps as JSON.")] = False,
 ) -> None:
     """Create, change and withdraw layers, maps and tilesets as data/catalogue declares.
@@ -38,7 +44,7 @@ def apply(
         files = read_catalogue(settings.catalogue)
         with open_store(settings, tell=console.print) as urls:
             prepare_database(urls.owner)
-            steps = apply_catalogue(urls.ingest, files, dry_run=dry_run)
+            steps = apply_catalogue(urls.ingest, files, dry_run=dry_run, recount=recount or ())
     except LayersError as exc:
         console.print(str(exc), markup=False, highlight=False, style="red")
         raise typer.Exit(1) from exc
@@ -51,13 +57,15 @@ def apply(
         Console().print("Nothing to do: the database holds what the catalogue declares.")
 
 
-def apply_catalogue(ingest_url: str, files: CatalogueFiles, *, dry_run: bool = False) -> list[Step]:
+def apply_catalogue(
+    ingest_url: str, files: CatalogueFiles, *, dry_run: bool = False, recount: Collection[str] = ()
+) -> list[Step]:
     """Plan and, unless it is a dry run, execute, in one transaction; returns the steps."""
     engine = owner_engine(ingest_url)
     try:
         with store_errors(), engine.begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": SETUP_LOCK})
-            steps = [*plan(connection, files), *plan_tilesets(connection, files)]
+            steps = [*plan(connection, files, recount=recount), *plan_tilesets(connection, files)]
             if not dry_run:
                 execute(connection, steps)
             return steps

@@ -36,7 +36,7 @@ STATE = """
     FROM quartier.public_layers ORDER BY id"""
 MAPS = "SELECT id, declaration::text AS declaration FROM quartier.public_maps ORDER BY id"
 CHANGES = """
-    SELECT z, cell, revision FROM quartier.public_changes
+    SELECT z, cell, revision, parts FROM quartier.public_changes
     WHERE layer_id = $1 AND revision > $2"""
 
 log = structlog.get_logger()

@@ -280,17 +280,20 @@ def _stray(layer: Layer, fids: str) -> str:
 
 
 def places(layer: Layer) -> list[str]:
-    """SELECTs of the cells (z, cell) that `maintain` touched beside the places of changed rows."""
+    """SELECTs of the cells (z, cell, parts) that `maintain` touched beside changed rows."""
     if not has_shapes(layer):
         return []
     found = []
     if layer.overview.merge_by:
         found.append(
-            f"SELECT c.z, c.cell FROM {CITY}.{ident(layer.id)} r,"
+            f"SELECT c.z, c.cell, -1::bigint AS parts FROM {CITY}.{ident(layer.id)} r,"
             " LATERAL quartier.cells_of(r.tile_geom) c WHERE r.fid = ANY (loosened)"
         )
     if layer.overview.coverage:
-        found.append("SELECT c.z, c.cell FROM unnest(strayed) g, LATERAL quartier.cells_of(g) c")
+        found.append(
+            "SELECT c.z, c.cell, -1::bigint AS parts"
+            " FROM unnest(strayed) g, LATERAL quartier.cells_of(g) c"
+        )
     return found
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from layers.apply import Step
 from layers.catalogue_files import CatalogueFiles
+from layers.layer_steps import Step
 from layers.tilesets import Tileset
 
 UPSERT = """

@@ -16,6 +16,10 @@ from layers.sql import body_tag, ident, literal
 from layers.tables import CITY, HISTORY, content_names
 
 LOG_BOUND = 65_536  # cells a layer's log holds before older ones are merged
+SPOT_DEPTH = 29  # of the cells of points: 7 cm, the 128th part of a tile of the last zoom
+SHAPE_CELLS = 8_192  # that are told apart of a line or polygon,
+MANY_SHAPES_CELLS = 16_384  # and of all those of a statement
+CELLS_DEEPER = 6  # than the layer's last zoom: its tiles are 64 × 64 of the finest cells of shapes
 TRIGGERS = frozenset({
     "quartier_a_lock", "quartier_b_truncate", "quartier_inserted", "quartier_updated",
     "quartier_deleted", "zzz_quartier_stamp_insert", "zzz_quartier_stamp_update",
@@ -99,6 +103,7 @@ DECLARE
     cells bigint := 0;
     depths smallint[];
     places bigint[];
+    pieces bigint[];
     current bigint;{upkeep.declarations(layer)}{shape_sql.declarations(layer)}
 BEGIN
     IF TG_TABLE_SCHEMA <> '{CITY}' OR TG_TABLE_NAME <> {literal(layer.id)} THEN
@@ -110,15 +115,20 @@ REVOKE ALL ON FUNCTION {_name(layer, event)}() FROM PUBLIC"""
 
 
 def _places(layer: Layer, rows: str, condition: str = "true") -> str | None:
-    """A SELECT of the cells (z, cell) that `rows` lie in, or None for a layer without places."""
+    """A SELECT of the cells (z, cell, parts) that `rows` lie in, or None for a layer without
+    places. Only shapes have cells of which parts are told.
+    """
     if layer.geometry is GeometryType.POINT:
         return (
-            f"SELECT 20::smallint AS z, r.cell FROM {rows} WHERE r.cell IS NOT NULL AND {condition}"
+            f"SELECT {SPOT_DEPTH}::smallint AS z, quartier.spot(r.tile_geom) AS cell FROM {rows}"
+            f" WHERE r.cell IS NOT NULL AND {condition}"
         )
     if layer.has_geometry:
+        most = f"least({SHAPE_CELLS}, {MANY_SHAPES_CELLS} / touched)::int"
+        deepest = min(SPOT_DEPTH, layer.maxzoom + CELLS_DEEPER)
         return (
-            f"SELECT c.z, c.cell FROM {rows}, LATERAL quartier.cells_of(r.tile_geom) c"
-            f" WHERE {condition}"
+            f"SELECT c.z, c.cell, c.parts FROM {rows},"
+            f" LATERAL quartier.cells_of(r.tile_geom, {most}, {deepest}) c WHERE {condition}"
         )
     return None
 
@@ -129,28 +139,35 @@ def _log(layer: Layer, *places: str | None) -> str:
     wanted = [place for place in places if place]
     if not wanted:
         return ""
-    union = "\n            UNION\n            ".join(wanted)
+    union = "\n            UNION ALL\n            ".join(wanted)
+    if layer.geometry is GeometryType.POINT:
+        told, gathered, met, newer, into, said = "", "", "", "", "", ""
+    else:
+        told, gathered = ", array_agg(u.parts)", ", bit_or(parts) AS parts"
+        met = ", p.parts | coalesce(l.parts, 0) AS parts, p.parts & ~l.parts <> 0 AS more"
+        newer, into, said = " OR met.more", ", pieces", ", parts"
     return f"""
     IF touched > {ROW_BOUND} THEN
         PERFORM quartier.touch_everything({key}, current);
         RETURN NULL;
     END IF;
-    SELECT array_agg(u.z), array_agg(u.cell) INTO depths, places FROM (
-            SELECT z, cell FROM (
+    SELECT array_agg(u.z), array_agg(u.cell){told} INTO depths, places{into} FROM (
+            SELECT z, cell{gathered} FROM (
             {union}
             ) c GROUP BY 1, 2
         ) u;{LOOPS}
     -- Each cell is looked up once and written by its place: ON CONFLICT locks a row first.
     WITH met AS MATERIALIZED (
-        SELECT p.z, p.cell, l.ctid AS place, l.revision
-        FROM unnest(depths, places) p(z, cell)
+        SELECT p.z, p.cell, l.ctid AS place, l.revision{met}
+        FROM unnest(depths, places{into}) p(z, cell{said})
         LEFT JOIN quartier.changes l ON l.layer_id = {key} AND l.z = p.z AND l.cell = p.cell
     ), newer AS (
-        UPDATE quartier.changes l SET revision = current
-        FROM met WHERE l.ctid = met.place AND met.revision < current
+        UPDATE quartier.changes l SET revision = current{", parts = met.parts" if said else ""}
+        FROM met WHERE l.ctid = met.place AND (met.revision < current{newer})
     ), born AS (
-        INSERT INTO quartier.changes (layer_id, z, cell, revision)
-        SELECT {key}, met.z, met.cell, current FROM met WHERE met.place IS NULL
+        INSERT INTO quartier.changes (layer_id, z, cell, revision{said})
+        SELECT {key}, met.z, met.cell, current{", met.parts" if said else ""}
+        FROM met WHERE met.place IS NULL
     )
     SELECT count(*) FILTER (WHERE met.place IS NULL) INTO cells FROM met;
     PERFORM quartier.log_cells({key}, current, cells, {LOG_BOUND});"""

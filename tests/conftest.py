@@ -20,12 +20,12 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import sqlalchemy as sa
 
-from layers.apply import Step
 from layers.catalogue_files import CatalogueFiles
 from layers.cli import apply_catalogue
 from layers.cluster import Cluster
 from layers.database_urls import DatabaseUrls, acting_as
 from layers.engine import owner_engine
+from layers.layer_steps import Step
 from layers.model import Layer, Map
 from layers.setup import prepare_database
 

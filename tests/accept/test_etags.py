@@ -132,10 +132,10 @@ def changed_places(before: Rows, after: Rows) -> list[shapely.Geometry]:
         for rows in (before, after)
         if fid in rows
     }
-    return [_in_tiles(text) for text in texts if text is not None]
+    return [in_tiles(text) for text in texts if text is not None]
 
 
-def _in_tiles(text: str) -> shapely.Geometry:
+def in_tiles(text: str) -> shapely.Geometry:
     def project(coordinates: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
         return [_to_world(x, y) for x, y in coordinates]
 
@@ -226,7 +226,7 @@ async def test_psql_changes_the_etag_of_each_tile_it_touches_and_of_none_far_awa
             before = state(database, kind.layer)
             statement, chosen, text = a_change(kind, chance, sorted(before))
             shapes = [text, *(old_text for fid in chosen if (old_text := before[fid][1]))]
-            near = sorted(tiles_about([_in_tiles(shape) for shape in shapes], chance))
+            near = sorted(tiles_about([in_tiles(shape) for shape in shapes], chance))
             tiles = watched_tiles(chance) + chance.sample(near, min(250, len(near)))
             old = {at: await etag(service, kind.layer, at) for at in tiles}
             psql(database, statement)

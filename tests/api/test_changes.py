@@ -123,8 +123,8 @@ async def test_who_connects_hears_the_state_and_then_each_change(database: Datab
         assert change.id == "parks:0,trees:2"
         assert list(change.layers) == ["trees"], "parks did not change"
         [cell] = change.cells("trees")
-        at = mercantile.tile(4.86, 45.2, 20)
-        assert cell == [20, at.x, at.y]
+        at = mercantile.tile(4.86, 45.2, 29)
+        assert cell == [29, at.x, at.y]
 
 
 async def test_the_answer_is_a_stream_that_no_one_keeps_or_packs(database: Database) -> None:
@@ -158,8 +158,8 @@ async def test_who_comes_back_hears_exactly_what_was_missed(database: Database) 
             async with listening(service, **asked) as listener:
                 change = await listener.event()
                 assert change.id == "parks:1,trees:3"
-                places = [mercantile.tile(x, 45.2, 20) for x in (4.86, 4.87)]
-                assert change.cells("trees") == [[20, at.x, at.y] for at in places]
+                places = [mercantile.tile(x, 45.2, 29) for x in (4.86, 4.87)]
+                assert change.cells("trees") == [[29, at.x, at.y] for at in places]
                 assert change.layers["parks"]["revision"] == 1
                 assert (await listener.event("state")).id == change.id
         async with listening(service, last_event_id=change.id) as listener:
@@ -188,8 +188,8 @@ async def test_a_worker_that_is_behind_catches_up_before_it_answers(database: Da
         async with listening(service, "layers=trees&since=trees:1") as listener:
             change = await listener.event()
             assert change.id == "trees:2"
-            at = mercantile.tile(4.86, 45.2, 20)
-            assert change.cells("trees") == [[20, at.x, at.y]]
+            at = mercantile.tile(4.86, 45.2, 29)
+            assert change.cells("trees") == [[29, at.x, at.y]]
 
 
 async def test_a_worker_that_cannot_catch_up_is_a_503(database: Database) -> None:

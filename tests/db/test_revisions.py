@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from layers.model import Layer, Overview
-from layers.triggers import LOG_BOUND, ROW_BOUND
+from layers.triggers import LOG_BOUND, ROW_BOUND, SPOT_DEPTH
 from tests.conftest import EXISTING, Database
 from tests.examples import ANYTHING, CALLS, PARKS, PATHS, TREES
 
@@ -191,8 +191,8 @@ def test_copy_merge_and_on_conflict_count_as_changes(trees: Database) -> None:
 
 def test_old_and_new_places_are_logged(trees: Database) -> None:
     cells = {
-        trees.value("SELECT quartier.cell(geom) FROM city.trees WHERE number = '1'"),
-        trees.value("SELECT quartier.cell(ST_Point(5.5, 45.5, 4326))"),
+        trees.value("SELECT quartier.spot(tile_geom) FROM city.trees WHERE number = '1'"),
+        trees.value("SELECT quartier.spot(ST_Transform(ST_Point(5.5, 45.5, 4326), 3857))"),
     }
     trees.run("DELETE FROM quartier.changes")
     trees.run("UPDATE city.trees SET geom = ST_Point(5.5, 45.5, 4326) WHERE number = '1'")
@@ -223,9 +223,12 @@ def test_a_long_line_touches_the_cells_it_runs_through_and_not_its_box(
         " VALUES ('diagonal', 'SRID=4326;LINESTRING(4.8 45.1, 5.0 45.3)')"
     )
     touched = changes(database, PATHS)
-    depths = {z for z, _, _ in touched}
-    assert len(depths) == 1
-    assert 7 < len(touched) <= 24, "a diagonal of at most nine cells"
+    [depth] = {z for z, _, _ in touched}
+    across = 0.2 / 360 * 2**depth
+    assert depth > 12
+    assert across < len(touched) < 4 * across, "a diagonal, a cell or two wide"
+    [parts] = database.run("SELECT sum(bit_count(parts::bit(64))) FROM quartier.changes")[0]
+    assert parts < 4 * 8 * across, "and as narrow in parts of cells"
 
 
 def test_a_huge_polygon_touches_a_bounded_number_of_cells(database: Database) -> None:
@@ -234,7 +237,7 @@ def test_a_huge_polygon_touches_a_bounded_number_of_cells(database: Database) ->
         "INSERT INTO city.parks (name, geom) VALUES ('world',"
         " ST_MakeEnvelope(-180, -90, 180, 90, 4326))"
     )
-    assert 1 <= len(changes(database, PARKS)) <= 81
+    assert 1 <= len(changes(database, PARKS)) <= 1024
 
 
 def test_a_statement_of_very_many_rows_touches_every_tile_at_once(database: Database) -> None:
@@ -260,14 +263,17 @@ def test_the_log_is_bounded_and_forgets_places_before_changes(database: Database
         " (SELECT revision FROM quartier.layer_state)) FROM quartier.changes"
     )[0]
     assert kept[0] <= LOG_BOUND
-    assert kept[1] < 20
-    assert kept[2] == 20, "the newest changes are still told apart finely"
+    assert kept[1] < SPOT_DEPTH
+    assert kept[2] == SPOT_DEPTH, "the newest changes are still told apart finely"
     assert state(database)[1] == 0, "not everything was touched"
     logged = {(z, cell): changed for z, cell, changed in changes(database)}
     uncovered = [
         cell
-        for cell, since in database.run("SELECT cell, since FROM city.trees")
-        if not any(logged.get((z, cell >> (2 * (20 - z))), 0) >= since for z in range(21))
+        for cell, since in database.run("SELECT quartier.spot(tile_geom), since FROM city.trees")
+        if not any(
+            logged.get((z, cell >> (2 * (SPOT_DEPTH - z))), 0) >= since
+            for z in range(SPOT_DEPTH + 1)
+        )
     ]
     assert uncovered == []
 

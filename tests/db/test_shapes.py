@@ -9,7 +9,7 @@ import pytest
 import shapely
 import sqlalchemy as sa
 
-from layers.apply import Step
+from layers.layer_steps import Step
 from layers.model import Layer
 from layers.shapes import bands, labels_table, pixel_m, shapes_table
 from tests.conftest import Database

@@ -9,7 +9,7 @@ import pytest
 
 from api.change_events import Known, changes_between, describe, event, parse_vector, state_of
 from layers.catalog import PublishedLayer
-from layers.changes import ChangeLog
+from layers.changes import WHOLE, ChangeLog
 from layers.errors import QueryRefused
 from tests.examples import PARKS, TREES
 from tests.unit.layers.test_changes import morton
@@ -32,7 +32,7 @@ def published(revision: int, config: str = "c" * 32, of: object = TREES) -> Publ
 def logs(revision: int, base: int = 0) -> ChangeLog:
     """A log in which revision n touched the cell n/n of zoom 20."""
     log = ChangeLog()
-    log.touch((20, morton(n, n), n) for n in range(1, revision + 1))
+    log.touch((20, morton(n, n), n, WHOLE) for n in range(1, revision + 1))
     log.advance(revision, base)
     return log
 

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from layers.change_cells import EVERYWHERE, MOST_CELLS, Cell, bounded
-from layers.changes import ChangeLog
+from layers.changes import WHOLE, ChangeLog
 from tests.unit.layers.test_changes import fraction, morton
 
 CELL_ZOOM = 20
@@ -36,7 +36,9 @@ def a_log(before: Cells, after: Cells) -> ChangeLog:
     """A log whose revision 7 is known and whose revision 8 is news."""
     log = ChangeLog()
     for cells, revision in ((before, 7), (after, 8)):
-        log.touch((z, morton(x, y), revision) for z, level in cells.items() for x, y in level)
+        log.touch(
+            (z, morton(x, y), revision, WHOLE) for z, level in cells.items() for x, y in level
+        )
         log.advance(revision, 0)
     return log
 
@@ -177,7 +179,7 @@ def test_a_revision_of_another_history_is_told_as_everything() -> None:
 def test_an_answer_does_not_outlive_what_it_was_made_of() -> None:
     log = a_log({}, {20: {(5, 5)}})
     assert log.cells_since(7) == (Cell(20, 5, 5),)
-    log.touch([(20, morton(6, 5), 9)])
+    log.touch([(20, morton(6, 5), 9, WHOLE)])
     log.advance(9, 0)
     assert log.cells_since(7) == (Cell(20, 5, 5), Cell(20, 6, 5))
     assert log.cells_since(8) == (Cell(20, 6, 5),)

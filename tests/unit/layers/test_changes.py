@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layers.changes import REACH_FRACTION, ChangeLog, unmorton
+from layers.changes import REACH_FRACTION, WHOLE, ChangeLog, unmorton
 
 LONGITUDES = st.floats(-179.99, 179.99)
 LATITUDES = st.floats(-85.0, 85.0)
@@ -32,7 +32,7 @@ def log_with(longitude: float, latitude: float, revision: int = 7) -> ChangeLog:
     across, down = fraction(longitude, latitude)
     cell = morton(int(across * 2**CELL_ZOOM), int(down * 2**CELL_ZOOM))
     log = ChangeLog(revision=revision, base=1)
-    log.touch([(CELL_ZOOM, cell, revision)])
+    log.touch([(CELL_ZOOM, cell, revision, WHOLE)])
     return log
 
 
@@ -77,7 +77,7 @@ def test_a_later_change_of_the_same_cell_counts() -> None:
     at = mercantile.tile(4.85, 45.2, 12)
     assert log.last_changed(12, at.x, at.y) == 7
     cell = morton(*(int(part * 2**20) for part in fraction(4.85, 45.2)))
-    log.touch([(20, cell, 9), (20, cell, 8)])
+    log.touch([(20, cell, 9, WHOLE), (20, cell, 8, WHOLE)])
     assert log.last_changed(12, at.x, at.y) == 9
 
 
@@ -90,7 +90,37 @@ def test_a_raised_base_touches_every_tile() -> None:
 @pytest.mark.parametrize("z", [0, 5, 12])
 def test_a_coarse_cell_touches_every_tile_inside_it(z: int) -> None:
     log = ChangeLog(revision=5)
-    log.touch([(5, morton(16, 11), 5)])
+    log.touch([(5, morton(16, 11), 5, WHOLE)])
     at = mercantile.tile(4.85, 45.2, z)
     inside = mercantile.parent(at, zoom=5) if z > 5 else mercantile.tile(4.85, 45.2, 5)
     assert (log.last_changed(z, at.x, at.y) == 5) == ((inside.x, inside.y) == (16, 11))
+
+
+@given(
+    parts=st.integers(-(2**63), -2) | st.integers(1, 2**63 - 1),
+    cell=st.tuples(st.integers(0, 63), st.integers(0, 63)),
+    z=st.integers(0, 12),
+    within=st.tuples(st.floats(-0.2, 1.2), st.floats(-0.2, 1.2)),
+)
+def test_parts_of_a_cell_are_the_cells_three_zooms_deeper(
+    parts: int, cell: tuple[int, int], z: int, within: tuple[float, float]
+) -> None:
+    code = morton(*cell)
+    apart, told = ChangeLog(), ChangeLog()
+    apart.touch((9, code * 64 + n, 5, WHOLE) for n in range(64) if parts >> n & 1)
+    told.touch([(6, code, 5, parts)])
+    for log in (apart, told):
+        log.advance(5, 0)
+    x, y = (
+        min(2**z - 1, max(0, int((at + part) / 64 * 2**z)))
+        for at, part in zip(cell, within, strict=True)
+    )
+    assert told.last_changed(z, x, y) == apart.last_changed(z, x, y)
+    assert told.cells_since(4) == apart.cells_since(4)
+
+
+def test_parts_touched_one_after_the_other_add_up() -> None:
+    log = ChangeLog()
+    log.touch([(6, 9, 5, 1), (6, 9, 6, -(2**63))])
+    log.advance(6, 0)
+    assert len(log.cells_since(5) or ()) == 2, "the first may look touched again, and is not lost"

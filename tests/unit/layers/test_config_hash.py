@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from layers.apply import config_hash
+from layers.layer_steps import config_hash
 from tests.examples import layer
 
 COLUMNS = [{"name": "a"}, {"name": "b"}]

@@ -1,0 +1,212 @@
+"""What `quartier apply` does to one layer: each thing as a value, run elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from layers import overviews, shape_batch, shape_sql, shapes
+from layers.model import Layer, Map
+from layers.overview_rebuild import count_anew
+from layers.sql import ident, literal
+from layers.tables import CITY, READERS, history_table, layer_table
+from layers.triggers import TRIGGERS, trigger_statements
+
+TOUCH_ALL = "SELECT quartier.touch_everything(:id, quartier.allocate_revision(:id, 0, 0, 0))"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing that apply does: what it says of it, DDL, bound statements, and then `work`."""
+
+    says: str
+    ddl: tuple[str, ...] = ()
+    statements: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
+    work: Callable[[sa.Connection], object] | None = field(default=None, repr=False)
+
+
+def config_hash(layer: Layer) -> str:
+    """A hash of every part of the declaration that shows in a tile."""
+    shown = {
+        "id": layer.id,
+        "geometry": layer.geometry,
+        "zooms": [layer.minzoom, layer.maxzoom],
+        "columns": [[column.name, column.type] for column in layer.tile_columns],
+        "style": [column.name for column in layer.style_columns],
+        "priority": layer.priority,
+        "overview": [shapes.signature(layer), overviews.signature(layer)],
+    }
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def dump(value: Layer | Map) -> str:
+    return value.model_dump_json(by_alias=True, exclude_defaults=True)
+
+
+def create(layer: Layer, dialect: sa.Dialect) -> Step:
+    table, history = layer_table(layer), history_table(layer)
+    ddl = [str(CreateTable(item).compile(dialect=dialect)) for item in (table, history)]
+    ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in history.indexes]
+    ddl += index_statements(layer, layer.id)
+    ddl += [*overviews.table_statements(layer)]
+    ddl += [*shape_sql.fill_statements(layer, f"{CITY}.{ident(layer.id)}")]
+    ddl += [*shape_sql.place_statements(layer), f"GRANT SELECT ON {_readable(layer)} TO {READERS}"]
+    return Step(
+        says=f"create layer {layer.id} ({layer.geometry}, {len(layer.columns)} columns)",
+        ddl=(*ddl, *trigger_statements(layer)),
+        statements=(
+            (
+                "INSERT INTO quartier.layers (id, declaration, config_hash, overview, triggers)"
+                " VALUES (:id, CAST(:declaration AS jsonb), :hash, :overview, :triggers)",
+                {
+                    "id": layer.id,
+                    "declaration": dump(layer),
+                    "hash": config_hash(layer),
+                    "overview": overviews.signature(layer),
+                    "triggers": triggers_hash(layer),
+                },
+            ),
+            ("INSERT INTO quartier.layer_state (layer_id) VALUES (:id)", {"id": layer.id}),
+            *count_anew(layer),
+            *((statement, {}) for statement in shape_sql.remember_statements(layer)),
+        ),
+    )
+
+
+def _tables(layer: Layer) -> list[str]:
+    """The tables that readers of a published layer may read."""
+    own = f"{CITY}.{ident(layer.id)}"
+    return [own, *overviews.tables_of(layer), *shapes.tables_of(layer)]
+
+
+def _readable(layer: Layer) -> str:
+    return ", ".join(_tables(layer))
+
+
+def _empty_overview(layer: Layer) -> list[str]:
+    grants = [f"GRANT SELECT ON {table} TO {READERS}" for table in overviews.tables_of(layer)]
+    return [*overviews.table_statements(layer), *grants]
+
+
+def count_points(layer: Layer) -> Step:
+    """Make the overview that the declaration asks for, and say that every tile has changed."""
+    kept = "UPDATE quartier.layers SET overview = :overview WHERE id = :id"
+    return Step(
+        says=f"make the overview of layer {layer.id}",
+        ddl=(*_empty_overview(layer), *trigger_statements(layer)),
+        statements=(
+            *count_anew(layer),
+            (TOUCH_ALL, {"id": layer.id}),
+            (kept, {"id": layer.id, "overview": overviews.signature(layer)}),
+        ),
+    )
+
+
+def shape(layer: Layer, connection: sa.Connection) -> list[Step]:
+    """Make the overview of lines and polygons that the declaration asks for, or bring its batch
+    up to what was edited since.
+    """
+    if not shapes.has_shapes(layer):
+        return []
+    found = sa.text(
+        "SELECT definition, stale FROM quartier.shape_state"
+        " WHERE layer_id = :id AND to_regclass(:table) IS NOT NULL"
+    )
+    asked = {"id": layer.id, "table": shapes.shapes_table(layer)}
+    state = connection.execute(found, asked).one_or_none()
+    steps = []
+    if state is None or state.definition != shapes.signature(layer):
+        ddl = (*shape_sql.rebuild_statements(layer), *trigger_statements(layer))
+        says = f"make the overview of layer {layer.id}"
+        steps.append(Step(says=says, ddl=ddl, statements=((TOUCH_ALL, {"id": layer.id}),)))
+    if shapes.has_batch(layer) and (steps or (state is not None and state.stale)):
+        what = "borders together" if layer.overview.coverage else "lines that meet"
+        steps.append(_settle(layer, f"draw the {what} in the overview of layer {layer.id}"))
+    return steps
+
+
+def _settle(layer: Layer, says: str) -> Step:
+    lock = (f"SELECT quartier.lock({literal(layer.id)})",)
+    return Step(says=says, ddl=lock, work=lambda connection: shape_batch.settle(connection, layer))
+
+
+def index_statements(layer: Layer, table: str) -> list[str]:
+    """DDL of the indexes beside the keys; names are left to PostgreSQL."""
+    if not layer.has_geometry:
+        return []
+    return [f"CREATE INDEX ON {CITY}.{ident(table)} USING gist (tile_geom)"]
+
+
+def mend(layer: Layer, connection: sa.Connection, *, again: bool = False) -> list[Step]:
+    """Put back triggers that somebody dropped: without them changes go unseen. What was made of
+    the rows is made anew, too; `again`: even if the triggers are there now.
+    """
+    there = connection.scalars(
+        sa.text(
+            "SELECT tgname FROM pg_trigger"
+            " WHERE tgrelid = CAST(:table AS regclass) AND tgenabled IN ('O', 'A')"
+        ),
+        {"table": f"{CITY}.{ident(layer.id)}"},
+    )
+    missing = TRIGGERS - set(there)
+    if not missing and not again:
+        return []
+    put_back = f"mend layer {layer.id}: put back {', '.join(sorted(missing))}"
+    return [
+        Step(
+            says=put_back if missing else f"count layer {layer.id} again",
+            ddl=(
+                *_empty_overview(layer),
+                *trigger_statements(layer),
+                *(
+                    f"ALTER TABLE {CITY}.{ident(layer.id)} ENABLE TRIGGER {ident(name)}"
+                    for name in sorted(missing)
+                ),
+                *shape_sql.rebuild_statements(layer),
+            ),
+            statements=(*count_anew(layer), (TOUCH_ALL, {"id": layer.id})),
+        )
+    ]
+
+
+def triggers_hash(layer: Layer) -> str:
+    """A hash of what a layer's triggers do."""
+    return hashlib.sha256(repr(trigger_statements(layer)).encode()).hexdigest()[:12]
+
+
+def attach(layer: Layer) -> Step:
+    """Make the triggers do what this version has them do."""
+    kept = "UPDATE quartier.layers SET triggers = :triggers WHERE id = :id"
+    return Step(
+        says=f"bring the triggers of layer {layer.id} up to date",
+        ddl=tuple(trigger_statements(layer)),
+        statements=((kept, {"id": layer.id, "triggers": triggers_hash(layer)}),),
+    )
+
+
+def withdraw(layer: Layer, connection: sa.Connection) -> Step:
+    there = sa.text("SELECT to_regclass(:table) IS NOT NULL")  # an older version made fewer
+    tables = [name for name in _tables(layer) if connection.scalar(there, {"table": name})]
+    return Step(
+        says=f"withdraw layer {layer.id} (no longer declared; its data stays)",
+        ddl=(f"REVOKE SELECT ON {', '.join(tables)} FROM {READERS}",),
+        statements=(
+            ("UPDATE quartier.layers SET withdrawn = true WHERE id = :id", {"id": layer.id}),
+        ),
+    )
+
+
+def restore(layer: Layer) -> Step:
+    return Step(
+        says=f"publish layer {layer.id} again",
+        ddl=(f"GRANT SELECT ON {_readable(layer)} TO {READERS}",),
+        statements=(
+            ("UPDATE quartier.layers SET withdrawn = false WHERE id = :id", {"id": layer.id}),
+        ),
+    )

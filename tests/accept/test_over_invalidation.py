@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.db, pytest.mark.anyio]
 SEED = 20261130
 EDITS = 500
 ZOOMS = range(17)  # of a layer that declares none
-AT_A_ZOOM = 48  # tiles whose ETags are held against the truth, each round
+AT_A_ZOOM = 150  # tiles whose ETags are held against the truth, each round
 READ = 30  # tiles whose bytes are, each round
 MOST = 0.05  # of the tiles that look changed, those that hold nothing that changed
 DETAIL_ZOOM = 13
@@ -58,7 +58,7 @@ class Kind:
 
 def large(chance: random.Random, x: float, y: float) -> str:
     """A polygon: usually some houses or a park, now and then half a city."""
-    w, h = (chance.choice([0.0002, 0.002, 0.02, 0.3]) for _ in "wh")
+    w, h = (chance.choice([0.0002, 0.002, 0.02, 0.1]) for _ in "wh")
     return f"POLYGON(({x} {y}, {x + w} {y}, {x + w / 2} {y + h}, {x} {y}))"
 
 

@@ -10,6 +10,7 @@ from layers.overviews import (
     SMALL_CUBE,
     TILE_DEPTH,
     Kept,
+    bucket_time,
     cells,
     coarser,
     counted,
@@ -60,7 +61,13 @@ END {tag}""",
 def _all_points(layer: Layer) -> str:
     table = f"{CITY}.{ident(layer.id)} t"
     names = "p(w, cell, x, y, fid, grp, bucket)"
-    return f"(SELECT {point(layer, 't', 1)} FROM {table} WHERE t.cell IS NOT NULL) {names}"
+    when = bucket_time(layer, "r")
+    # OFFSET 0 has each row's time and group found once, and not anew for all that asks for them.
+    if when:
+        table = f'(SELECT r.*, {when} AS "#when" FROM {CITY}.{ident(layer.id)} r OFFSET 0) t'
+    values = point(layer, "t", 1, 't."#when"' if when else None)
+    found = f"SELECT {values} FROM {table} WHERE t.cell IS NOT NULL OFFSET 0"
+    return f"({found}) {names}"
 
 
 def _fill(layer: Layer, kept: Kept) -> str:

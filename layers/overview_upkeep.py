@@ -9,14 +9,13 @@ from layers.overviews import (
     SMALL_CUBE,
     TOO_FULL,
     Kept,
-    bucket_number,
     cells,
     coarser,
     counted,
     counted_at_all_depths,
+    counted_columns,
     cube_depth,
     deepest_detail,
-    group_number,
     has_cells,
     has_cube,
     kept_of,
@@ -24,7 +23,7 @@ from layers.overviews import (
     point,
     tables_of,
 )
-from layers.sql import literal
+from layers.sql import ident, literal
 
 REBUILT_ROWS = 100_000  # that a statement changes; beyond, counting anew is quicker
 SHRINK_ROWS = 1_000  # that a statement deletes before the detail zoom is thought over
@@ -38,15 +37,14 @@ def changed_points(layer: Layer, *, inserted: bool, deleted: bool) -> str:
     if inserted and deleted:
         since = f"current_setting({literal('quartier.since_' + layer.id)})::bigint"
         differs = " OR ".join(
-            f"{of(layer, 'o')} IS DISTINCT FROM {of(layer, 'n')}"
-            for of in (group_number, bucket_number)
+            f"n.{ident(name)} IS DISTINCT FROM o.{ident(name)}" for name in counted_columns(layer)
         )
         row = "(v.w, v.cell, v.x, v.y, v.fid, v.grp, v.bucket)"
         return f"""
             PERFORM set_config('enable_nestloop', 'off', true);  -- see layers.triggers.NO_LOOPS
             SELECT array_agg({row}::quartier.weighted_point) INTO points
             FROM old_rows o JOIN new_rows n ON n.fid = o.fid AND n.since = {since}
-                AND (n.tile_geom IS DISTINCT FROM o.tile_geom OR {differs}),
+                AND ({differs}),
             LATERAL (VALUES ({point(layer, "o", -1)}), ({point(layer, "n", 1)}))
                 v(w, cell, x, y, fid, grp, bucket)
             WHERE v.cell IS NOT NULL;

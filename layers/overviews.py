@@ -18,7 +18,8 @@ from layers.model import ColumnType, GeometryType, Layer, TimeBucket
 from layers.sql import ident, literal
 
 OVERVIEW = "city_overview"
-GRID_DEPTH = 20  # of the column `cell`; no overview is finer
+ROW_DEPTH = 29  # of the column `cell`: 7 cm, the 128th part of a tile of the last zoom
+GRID_DEPTH = 20  # no overview is finer
 TILE_DEPTH = 6  # cells of this much more depth than the tile's zoom: 64 × 64 of them
 FULL_TILE = 16_384  # features; where no tile of a zoom holds more, tiles hold the features
 TOO_FULL = FULL_TILE * 5 // 4  # before the detail zoom is moved because of an edit
@@ -96,7 +97,7 @@ def signature(layer: Layer) -> str:
     zone = layer.time_zone if has_cube(layer) else None
     bucket = layer.overview.bucket
     detail = (layer.overview.detail_zoom, layer.maxzoom)
-    return repr(("4", layer.category, groups_of(layer), bucket, bucket and time, zone, detail))
+    return repr(("5", layer.category, groups_of(layer), bucket, bucket and time, zone, detail))
 
 
 def table_statements(layer: Layer) -> list[str]:
@@ -145,26 +146,43 @@ def group_number(layer: Layer, row: str) -> str:
     return f"(CASE {row}.{ident(layer.category)}::text {when} ELSE 0 END)"
 
 
-def bucket_number(layer: Layer, row: str) -> str:
-    """The number of a row's bucket: years, quarters or months since the year 0."""
+def bucket_time(layer: Layer, row: str) -> str | None:
+    """When a row was, in the layer's time zone; None where nothing is counted by time."""
     if layer.overview.bucket is None or layer.time is None:
-        return "0"
+        return None
     column = layer.column(layer.time.start)
     when = f"{row}.{ident(column.name)}"
     if column.type is ColumnType.DATETIME:
-        when = f"({when} AT TIME ZONE {literal(layer.time_zone)})"
+        return f"({when} AT TIME ZONE {literal(layer.time_zone)})"
+    return when
+
+
+def bucket_number(layer: Layer, row: str, when: str | None = None) -> str:
+    """The number of a row's bucket: years, quarters or months since the year 0. `when`: its
+    `bucket_time`, where that is known already.
+    """
+    when = when or bucket_time(layer, row)
+    if layer.overview.bucket is None or when is None:
+        return "0"
     # date_part, because extract works in numeric and takes three times as long.
     months = f"(date_part('year', {when})::int * 12 + date_part('month', {when})::int - 1)"
     number = f"{months} / {MONTHS[layer.overview.bucket]}"
-    return f"(CASE WHEN isfinite({row}.{ident(column.name)}) THEN {number} ELSE {NO_BUCKET} END)"
+    return f"(CASE WHEN isfinite({when}) THEN {number} ELSE {NO_BUCKET} END)"
 
 
-def point(layer: Layer, row: str, weight: int) -> str:
-    """Weight, cell, place in millimetres, fid, group and bucket of a row."""
+def counted_columns(layer: Layer) -> list[str]:
+    """The columns that decide where a row is counted: what changes others changes no overview."""
+    named = [layer.category] if groups_of(layer) else []
+    named += [layer.time.start] if layer.overview.bucket and layer.time else []
+    return ["tile_geom", *(name for name in named if name is not None)]
+
+
+def point(layer: Layer, row: str, weight: int, when: str | None = None) -> str:
+    """Weight, cell, place in millimetres, fid, group and bucket of a row (`when`: see there)."""
     return (
         f"{weight}, {row}.cell, round(ST_X({row}.tile_geom) * 1000)::bigint,"
         f" round(ST_Y({row}.tile_geom) * 1000)::bigint, {row}.fid,"
-        f" {group_number(layer, row)}, {bucket_number(layer, row)}"
+        f" {group_number(layer, row)}, {bucket_number(layer, row, when)}"
     )
 
 
@@ -172,7 +190,7 @@ def counted(layer: Layer, kept: Kept, points: str) -> str:
     """A SELECT of the cells of the deepest level from `points`, which has the columns of
     quartier.weighted_point.
     """
-    shift = 2 * (GRID_DEPTH - kept.deepest)
+    shift = 2 * (ROW_DEPTH - kept.deepest)
     by = "".join(f", {name}" for name in kept.keys)
     sums = _sums(layer, kept, "0", "0")
     return f"SELECT cell >> {shift} AS cell{by}, {sums} FROM {points} GROUP BY 1{by}"
@@ -180,7 +198,7 @@ def counted(layer: Layer, kept: Kept, points: str) -> str:
 
 def counted_at_all_depths(layer: Layer, kept: Kept, points: str) -> str:
     """The same of all levels at once: quick for a few points, and planned in no time."""
-    shift = f"(2 * ({GRID_DEPTH} - depth))::int"
+    shift = f"(2 * ({ROW_DEPTH} - depth))::int"
     east, south = (
         f"CASE WHEN depth < {GRID_DEPTH} THEN (cell >> ({shift} - {bit})) & 1 ELSE 0 END"
         for bit in (2, 1)

@@ -12,11 +12,11 @@ from layers import overview_upkeep as upkeep
 from layers import shape_sql
 from layers.model import GeometryType, Layer
 from layers.overview_rebuild import rebuild_statements
+from layers.overviews import ROW_DEPTH
 from layers.sql import body_tag, ident, literal
 from layers.tables import CITY, HISTORY, content_names
 
 LOG_BOUND = 65_536  # cells a layer's log holds before older ones are merged
-SPOT_DEPTH = 29  # of the cells of points: 7 cm, the 128th part of a tile of the last zoom
 SHAPE_CELLS = 8_192  # that are told apart of a line or polygon,
 MANY_SHAPES_CELLS = 16_384  # and of all those of a statement
 CELLS_DEEPER = 6  # than the layer's last zoom: its tiles are 64 × 64 of the finest cells of shapes
@@ -120,12 +120,12 @@ def _places(layer: Layer, rows: str, condition: str = "true") -> str | None:
     """
     if layer.geometry is GeometryType.POINT:
         return (
-            f"SELECT {SPOT_DEPTH}::smallint AS z, quartier.spot(r.tile_geom) AS cell FROM {rows}"
+            f"SELECT {ROW_DEPTH}::smallint AS z, r.cell FROM {rows}"
             f" WHERE r.cell IS NOT NULL AND {condition}"
         )
     if layer.has_geometry:
         most = f"least({SHAPE_CELLS}, {MANY_SHAPES_CELLS} / touched)::int"
-        deepest = min(SPOT_DEPTH, layer.maxzoom + CELLS_DEEPER)
+        deepest = min(ROW_DEPTH, layer.maxzoom + CELLS_DEEPER)
         return (
             f"SELECT c.z, c.cell, c.parts FROM {rows},"
             f" LATERAL quartier.cells_of(r.tile_geom, {most}, {deepest}) c WHERE {condition}"

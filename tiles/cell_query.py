@@ -14,7 +14,7 @@ from layers import overviews
 from layers.catalog import PublishedLayer
 from layers.changes import morton
 from layers.model import Column, ColumnType, Layer
-from layers.overviews import GRID_DEPTH, TILE_DEPTH, cells, cube, groups_of
+from layers.overviews import GRID_DEPTH, ROW_DEPTH, TILE_DEPTH, cells, cube, groups_of
 from layers.sql import ident, literal
 from layers.tables import CITY, type_name
 from tiles.address import TileAddress
@@ -103,7 +103,7 @@ def _from_cube(layer: Layer, depth: int, level: int) -> str:
 
 def _from_rows(layer: Layer, z: int, depth: int) -> str:
     """Rows of the tile, each a count of one. The index leads to them, their cell decides."""
-    cell = f"(t.cell >> {2 * (GRID_DEPTH - depth)})"
+    cell = f"(t.cell >> {2 * (ROW_DEPTH - depth)})"
     return f"""
                     SELECT {cell} AS cell, 1 AS n, round(ST_X(t.tile_geom) * 1000)::bigint AS sx,
                            round(ST_Y(t.tile_geom) * 1000)::bigint AS sy
@@ -141,7 +141,7 @@ def _heat_points(layer: Layer, z: int) -> str:
     x = f"((ST_X(tile_geom) * 1000 + {HALF_MM}) / {WORLD_MM / 2**z} - $3::int) * {EXTENT}"
     y = f"(({HALF_MM} - ST_Y(tile_geom) * 1000) / {WORLD_MM / 2**z} - $4::int) * {EXTENT}"
     if z <= GRID_DEPTH:
-        inside = f"cell >> {2 * (GRID_DEPTH - z)} BETWEEN $1 AND $2"
+        inside = f"cell >> {2 * (ROW_DEPTH - z)} BETWEEN $1 AND $2"
     else:
         own = " AND ".join(f"floor(({axis}) / {EXTENT}) = 0" for axis in (x, y))
         inside = f"$1::bigint <= $2::bigint AND {own}"

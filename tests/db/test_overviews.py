@@ -313,7 +313,7 @@ def test_a_cell_says_at_which_zoom_it_opens(database: Database, web: Web) -> Non
     of = published(database, of_layer)
     cells = dict(database.run("SELECT fid, cell FROM city.busy WHERE cell IS NOT NULL"))
     for z in (0, 4, 8, 11):
-        shift = 2 * (20 - depth_of(z))
+        shift = 2 * (ROW_DEPTH - depth_of(z))
         inside: dict[int, list[int]] = {}
         for cell in cells.values():
             inside.setdefault(cell >> shift, []).append(cell)
@@ -328,7 +328,7 @@ def test_a_cell_says_at_which_zoom_it_opens(database: Database, web: Web) -> Non
                 (
                     k
                     for k in range(z + 1, 12)
-                    if len({m >> 2 * (20 - depth_of(k)) for m in members}) > 1
+                    if len({m >> 2 * (ROW_DEPTH - depth_of(k)) for m in members}) > 1
                 ),
                 12,
             )

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from layers.model import Layer, Overview
-from layers.triggers import LOG_BOUND, ROW_BOUND, SPOT_DEPTH
+from layers.overviews import ROW_DEPTH
+from layers.triggers import LOG_BOUND, ROW_BOUND
 from tests.conftest import EXISTING, Database
 from tests.examples import ANYTHING, CALLS, PARKS, PATHS, TREES
 
@@ -191,8 +192,8 @@ def test_copy_merge_and_on_conflict_count_as_changes(trees: Database) -> None:
 
 def test_old_and_new_places_are_logged(trees: Database) -> None:
     cells = {
-        trees.value("SELECT quartier.spot(tile_geom) FROM city.trees WHERE number = '1'"),
-        trees.value("SELECT quartier.spot(ST_Transform(ST_Point(5.5, 45.5, 4326), 3857))"),
+        trees.value("SELECT cell FROM city.trees WHERE number = '1'"),
+        trees.value("SELECT quartier.cell(ST_Point(5.5, 45.5, 4326))"),
     }
     trees.run("DELETE FROM quartier.changes")
     trees.run("UPDATE city.trees SET geom = ST_Point(5.5, 45.5, 4326) WHERE number = '1'")
@@ -263,16 +264,15 @@ def test_the_log_is_bounded_and_forgets_places_before_changes(database: Database
         " (SELECT revision FROM quartier.layer_state)) FROM quartier.changes"
     )[0]
     assert kept[0] <= LOG_BOUND
-    assert kept[1] < SPOT_DEPTH
-    assert kept[2] == SPOT_DEPTH, "the newest changes are still told apart finely"
+    assert kept[1] < ROW_DEPTH
+    assert kept[2] == ROW_DEPTH, "the newest changes are still told apart finely"
     assert state(database)[1] == 0, "not everything was touched"
     logged = {(z, cell): changed for z, cell, changed in changes(database)}
     uncovered = [
         cell
-        for cell, since in database.run("SELECT quartier.spot(tile_geom), since FROM city.trees")
+        for cell, since in database.run("SELECT cell, since FROM city.trees")
         if not any(
-            logged.get((z, cell >> (2 * (SPOT_DEPTH - z))), 0) >= since
-            for z in range(SPOT_DEPTH + 1)
+            logged.get((z, cell >> (2 * (ROW_DEPTH - z))), 0) >= since for z in range(ROW_DEPTH + 1)
         )
     ]
     assert uncovered == []

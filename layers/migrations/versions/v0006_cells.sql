@@ -16,16 +16,20 @@ CREATE OR REPLACE VIEW quartier.public_changes AS
     FROM quartier.changes c JOIN quartier.layers l ON l.id = c.layer_id
     WHERE NOT l.withdrawn;
 
-CREATE FUNCTION quartier.spot(place @postgis@.geometry) RETURNS bigint
+CREATE OR REPLACE FUNCTION quartier.cell(place @postgis@.geometry) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
-    world CONSTANT float8 := 40075016.68557849;
-    x bigint := floor((@postgis@.ST_X(place) / world + 0.5) * 536870912);
-    y bigint := floor((0.5 - @postgis@.ST_Y(place) / world) * 536870912);
+    lon float8 := @postgis@.ST_X(place);
+    lat float8 := @postgis@.ST_Y(place);
+    x bigint;
+    y bigint;
 BEGIN
+    IF lon IS NULL OR NOT (lon BETWEEN -180 AND 180 AND lat BETWEEN -85.06 AND 85.06) THEN
+        RETURN NULL;
+    END IF;
+    x := least(536870911, floor((lon / 360.0 + 0.5) * 536870912));
+    y := least(536870911, greatest(0, floor((0.5 - asinh(tan(radians(lat))) / 6.283185307179586) * 536870912)));
     -- The bits are spread here once more: a call of quartier.morton would double what a row costs.
-    x := least(536870911, greatest(0, x));
-    y := least(536870911, greatest(0, y));
     x := (x | (x << 16)) & 281470681808895;
     x := (x | (x << 8)) & 71777214294589695;
     x := (x | (x << 4)) & 1085102592571150095;
@@ -38,8 +42,20 @@ BEGIN
     y := (y | (y << 1)) & 6148914691236517205;
     RETURN x | (y << 1);
 END $$;
-COMMENT ON FUNCTION quartier.spot IS
-    'The cell of zoom 29 that a point (EPSG:3857) lies in: the 128th part of a tile of zoom 22.';
+COMMENT ON FUNCTION quartier.cell IS
+    'The cell of zoom 29 that a point (EPSG:4326) stands in, the 128th part of a tile of zoom 22, as a
+Morton code; null off the square world.';
+
+-- What was stored before is of zoom 20.
+DO $$
+DECLARE
+    layer text;
+BEGIN
+    FOR layer IN SELECT id FROM quartier.layers WHERE declaration ->> 'geometry' = 'point' LOOP
+        EXECUTE format('ALTER TABLE city.%1$I DROP COLUMN cell CASCADE, ADD COLUMN cell bigint'
+                       ' GENERATED ALWAYS AS (quartier.cell(geom)) STORED', layer);
+    END LOOP;
+END $$;
 
 CREATE FUNCTION quartier.cells_of(place @postgis@.geometry, most int, deepest int)
 RETURNS TABLE (z smallint, cell bigint, parts bigint)
@@ -56,9 +72,12 @@ DECLARE
     side float8;
     top bigint;
 BEGIN
-    IF kind = 'POINT' AND NOT @postgis@.ST_IsEmpty(place) THEN
-        RETURN QUERY SELECT 29::smallint, quartier.spot(place), -1::bigint;
-        RETURN;
+    IF kind = 'POINT' THEN
+        RETURN QUERY SELECT 29::smallint, c, -1::bigint
+            FROM quartier.cell(@postgis@.ST_Transform(place, 4326)) c WHERE c IS NOT NULL;
+        IF FOUND THEN
+            RETURN;
+        END IF;
     END IF;
     IF longest IS NULL OR longest < 1e-12 OR most < 32 OR kind LIKE '%COLLECTION' THEN
         RETURN QUERY SELECT c.z, c.cell, -1::bigint FROM quartier.cells_of(place) c;

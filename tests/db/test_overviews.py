@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from layers import overviews
 from layers.catalog import PublishedLayer
 from layers.model import Layer
+from layers.overviews import ROW_DEPTH
 from tests.conftest import Database
 from tests.examples import layer
 from tiles.address import TileAddress

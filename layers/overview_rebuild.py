@@ -40,7 +40,7 @@ def rebuild_statements(layer: Layer) -> list[str]:
     return [f"""
 CREATE OR REPLACE FUNCTION {name}(choose boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp
-SET work_mem = '256MB' AS {tag}
+SET work_mem = '256MB' SET enable_hashagg = off AS {tag}
 DECLARE
     detail int;
     deepest int;
@@ -75,16 +75,15 @@ def _fill(layer: Layer, kept: Kept) -> str:
     key, so that the rows of a tile lie side by side.
     """
     names = ", ".join(kept.columns)
-    ordered = "grp, cell, bucket" if kept.keys else "cell"
     finer = f"{kept.table} f WHERE f.depth = k + {kept.step}"
-    deepest = counted(layer, kept, _all_points(layer))
+    deepest = counted(layer, kept, _all_points(layer), ordered=True)
     return f"""
     DELETE FROM {kept.table};
     INSERT INTO {kept.table} ({names}) SELECT {names} FROM (
-        SELECT {kept.deepest} AS depth, * FROM ({deepest}) l) s ORDER BY {ordered};
+        SELECT {kept.deepest} AS depth, * FROM ({deepest}) l) s;
     FOR k IN REVERSE {kept.deepest - kept.step}..{kept.least_deep} BY {kept.step} LOOP
         INSERT INTO {kept.table} ({names}) SELECT {names} FROM (
-            SELECT k AS depth, * FROM ({coarser(kept, finer)}) l) s ORDER BY {ordered};
+            SELECT k AS depth, * FROM ({coarser(kept, finer, ordered=True)}) l) s;
     END LOOP;
     ANALYZE {kept.table};"""
 

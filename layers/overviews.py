@@ -28,6 +28,9 @@ CUBE_DEPTH = 16  # at most: zoom 10
 CUBE_SHARE = 0.5  # of the layer's rows that a cube may have
 SMALL_CUBE = 20_000  # rows that it may have in any case
 NO_BUCKET = -1_000_000  # rows without a time, or with one that never comes
+LAST_BUCKET = 12_000_000  # months; what is later still is counted there
+CELL_BIT, GROUP_BIT = 25, 25 + 2 * CUBE_DEPTH  # of a key of the cube in one number, bucket first
+BUCKET_SHIFT = 1 << CELL_BIT - 1  # makes every bucket a positive number
 MONTHS = {TimeBucket.YEAR: 12, TimeBucket.QUARTER: 3, TimeBucket.MONTH: 1}
 HALVES = ("ex", "ey")  # of a cell's points, those in its eastern and in its southern half
 
@@ -167,7 +170,7 @@ def bucket_number(layer: Layer, row: str, when: str | None = None) -> str:
     # date_part, because extract works in numeric and takes three times as long.
     months = f"(date_part('year', {when})::int * 12 + date_part('month', {when})::int - 1)"
     number = f"{months} / {MONTHS[layer.overview.bucket]}"
-    return f"(CASE WHEN isfinite({when}) THEN {number} ELSE {NO_BUCKET} END)"
+    return f"(CASE WHEN isfinite({when}) THEN least({number}, {LAST_BUCKET}) ELSE {NO_BUCKET} END)"
 
 
 def counted_columns(layer: Layer) -> list[str]:
@@ -186,14 +189,28 @@ def point(layer: Layer, row: str, weight: int, when: str | None = None) -> str:
     )
 
 
-def counted(layer: Layer, kept: Kept, points: str) -> str:
+def counted(layer: Layer, kept: Kept, points: str, *, ordered: bool = False) -> str:
     """A SELECT of the cells of the deepest level from `points`, which has the columns of
-    quartier.weighted_point.
+    quartier.weighted_point. `ordered`: by the key.
     """
     shift = 2 * (ROW_DEPTH - kept.deepest)
+    return _grouped(kept, f"cell >> {shift}", _sums(layer, kept, "0", "0"), points, ordered)
+
+
+def _grouped(kept: Kept, cell: str, sums: str, source: str, ordered: bool) -> str:
     by = "".join(f", {name}" for name in kept.keys)
-    sums = _sums(layer, kept, "0", "0")
-    return f"SELECT cell >> {shift} AS cell{by}, {sums} FROM {points} GROUP BY 1{by}"
+    if not ordered:
+        return f"SELECT {cell} AS cell{by}, {sums} FROM {source} GROUP BY 1{by}"
+    if not kept.keys:
+        return f"SELECT {cell} AS cell, {sums} FROM {source} GROUP BY 1 ORDER BY 1"
+    # One number is sorted in half the time that three take.
+    key = f"(grp::bigint << {GROUP_BIT}) | (({cell}) << {CELL_BIT}) | (bucket + {BUCKET_SHIFT})"
+    return (
+        f"SELECT (key >> {CELL_BIT}) & {(1 << 2 * CUBE_DEPTH) - 1} AS cell,"
+        f" (key >> {GROUP_BIT})::int AS grp,"
+        f" (key & {(1 << CELL_BIT) - 1})::int - {BUCKET_SHIFT} AS bucket, {', '.join(kept.sums)}"
+        f" FROM (SELECT {key} AS key, {sums} FROM {source} GROUP BY 1 ORDER BY 1) k"
+    )
 
 
 def counted_at_all_depths(layer: Layer, kept: Kept, points: str) -> str:
@@ -227,14 +244,13 @@ def _sums(layer: Layer, kept: Kept, east: str, south: str) -> str:
     return ", ".join(f"({values[name]})::{width(name)} AS {name}" for name in kept.sums)
 
 
-def coarser(kept: Kept, finer: str) -> str:
+def coarser(kept: Kept, finer: str, *, ordered: bool = False) -> str:
     """A SELECT of the cells of one level from those of the one below it."""
     values = {"ex": "sum(n * (cell & 1))", "ey": "sum(n * ((cell >> 1) & 1))", "fx": "bit_xor(fx)"}
     sums = ", ".join(
         f"{values.get(name, f'sum({name})')}::{width(name)} AS {name}" for name in kept.sums
     )
-    by = "".join(f", {name}" for name in kept.keys)
-    return f"SELECT cell >> {2 * kept.step} AS cell{by}, {sums} FROM {finer} GROUP BY 1{by}"
+    return _grouped(kept, f"cell >> {2 * kept.step}", sums, finer, ordered)
 
 
 def levels_kept(kept: Kept) -> str:

@@ -31,6 +31,9 @@ CITY = Map.model_validate({"id": "city", "title": "The city", "layers": ["parks"
 TREE = "INSERT INTO city.trees (number, geom) VALUES ('1', ST_Point(4.85, 45.2, 4326))"
 
 
+TREES_ALONE = CatalogueFiles({"trees": TREES}, {}, {})
+
+
 def but(of: Layer, **changed: Any) -> Layer:
     """The layer, declared otherwise."""
     told = of.model_dump(by_alias=True, exclude_defaults=True, mode="json")
@@ -310,3 +313,34 @@ def test_triggers_that_somebody_dropped_are_put_back_and_every_tile_counts_as_to
     assert database.declare(TREES) == []
     state = "SELECT revision, base_revision FROM quartier.layer_state"
     assert database.run(state) == [(1, 1)]
+
+
+def test_a_layer_is_counted_again_when_that_is_asked_for(database: Database) -> None:
+    database.declare(TREES)
+    database.run("INSERT INTO city.trees (geom) VALUES (ST_Point(4.8, 45.2, 4326))")
+    with database.transaction("owner") as connection:
+        connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+        connection.execute(
+            sa.text("INSERT INTO city.trees (geom, since) VALUES (ST_Point(4.9, 45.2, 4326), 1)")
+        )
+    counted = "SELECT n FROM city_overview.trees WHERE depth = 0"
+    assert database.value(counted) == 1, "no trigger saw the second tree"
+    before = database.value("SELECT base_revision FROM quartier.layer_state")
+    steps = apply_catalogue(database.urls.ingest, TREES_ALONE, recount=["trees"])
+    assert [step.says for step in steps] == ["count layer trees again"]
+    assert database.value(counted) == 2
+    assert database.value("SELECT base_revision FROM quartier.layer_state") > before
+    assert apply_catalogue(database.urls.ingest, TREES_ALONE) == []
+
+
+def test_only_a_declared_layer_is_counted_again(database: Database) -> None:
+    with pytest.raises(ChangeRefused, match="shrubs"):
+        apply_catalogue(database.urls.ingest, TREES_ALONE, recount=["shrubs"])
+
+
+def test_triggers_of_another_version_are_brought_up_to_date(database: Database) -> None:
+    database.declare(TREES)
+    database.run("UPDATE quartier.layers SET triggers = 'of another version'")
+    [step] = apply_catalogue(database.urls.ingest, TREES_ALONE)
+    assert step.says == "bring the triggers of layer trees up to date"
+    assert apply_catalogue(database.urls.ingest, TREES_ALONE) == []

@@ -42,7 +42,7 @@ def places(city: City, one_of: int) -> list[tuple[float, float]]:
     with psycopg.connect(city.urls.web) as connection:
         return connection.execute(
             f"SELECT ST_X(tile_geom), ST_Y(tile_geom) FROM {CITY}.{ident(city.layer.id)}"
-            f" WHERE hashtextextended(source_key, 3) %% {one_of} = 0 ORDER BY source_key".encode()
+            f" WHERE hashtextextended(source_key, 3) % {one_of} = 0 ORDER BY source_key".encode()
         ).fetchall()
 
 

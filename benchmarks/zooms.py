@@ -129,7 +129,7 @@ def _others(city: City, layers: Mapping[DataSet, Layer]) -> Iterator[list[Way]]:
         yield [
             Way(
                 (size.says, peer.name),
-                partial(_over_http, stack.enter_context(Client(peer.url)), path),
+                partial(_from_peer, stack.enter_context(Client(peer.url)), path),
                 PEER_S,
             )
             for peer in stack.enter_context(peers_serving(city, caching=False))
@@ -140,6 +140,16 @@ def _others(city: City, layers: Mapping[DataSet, Layer]) -> Iterator[list[Way]]:
 
 def _peer_path(peer: Peer, layer: Layer, at: TileAddress) -> str:
     return peer.path(layer, at)
+
+
+def _from_peer(
+    client: Client, path: Callable[[TileAddress], str], at: TileAddress
+) -> tuple[float, int, bool]:
+    """A peer that gives a tile up is counted with the time it took to, and no bytes."""
+    begun = time.perf_counter()
+    answer = client.get(path(at), accept_encoding="gzip")
+    has_tile = answer.status in (200, 204)
+    return time.perf_counter() - begun, len(answer.body) if has_tile else 0, not has_tile
 
 
 def _over_http(

@@ -56,10 +56,11 @@ def _bring_up(
     """The steps for a layer that is known."""
     old = Layer.model_validate(row.declaration)
     steps = _amend(old, layer, connection)
-    steps += layer_steps.mend(layer, connection, again=again)
-    if row.overview != overviews.signature(layer):
+    mended = layer_steps.mend(layer, connection, again=again)
+    steps += mended
+    if overviews.has_cells(layer) and row.overview != overviews.signature(layer):
         steps.append(layer_steps.count_points(layer))
-    steps += layer_steps.shape(layer, connection)
+    steps += layer_steps.shape(layer, connection, is_remade=bool(mended))
     if row.triggers != triggers_hash(old):
         steps.append(layer_steps.attach(layer))
     if row.withdrawn:

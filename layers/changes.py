@@ -16,7 +16,7 @@ from layers.change_cells import MOST_CELLS, Cell, Cells, bounded
 BUFFER_FRACTION = 64 / 4096  # how far past its edge a tile draws, in tile widths
 REACH_FRACTION = 72 / 4096  # the buffer, and a pixel that a simplified shape may stray
 PART_ZOOMS = 3  # deeper than a cell are its 64 parts
-PART_TOUCH = 8e-6  # parts; what lies on the buffer's edge is in the tile
+PART_TOUCH = 1e-6  # parts; what lies on the buffer's edge is in the tile
 WHOLE = -1  # all parts of a cell, as bits in the order of their Morton codes
 REMEMBERED = 50_000  # tiles whose version is kept at hand, for each layer
 REMEMBERED_ANSWERS = 64  # of what changed since a revision: most who ask know the same one
@@ -113,9 +113,11 @@ class ChangeLog:
         for depth in self._cells:
             columns, rows, revisions, parts = self._array(depth)
             newer = revisions > revision
-            whole = newer & (parts == WHOLE)
-            _add(touched, depth, columns[whole], rows[whole])
             some = newer & (parts != WHOLE)
+            if some.sum() > MOST_CELLS:  # they will be merged at least to these
+                some[:] = False
+            whole = newer & ~some
+            _add(touched, depth, columns[whole], rows[whole])
             _add(touched, depth + PART_ZOOMS, *_told_apart(columns[some], rows[some], parts[some]))
         return bounded(touched, MOST_CELLS)
 

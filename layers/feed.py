@@ -28,7 +28,8 @@ CHANNEL = "quartier"
 RECONNECT_S = 0.5
 HEARTBEAT_S = 5.0  # a connection that died silently is noticed within this
 FACTS_PAUSE_S = 2.0  # counts and extents of a busy layer are taken at most this often,
-FACTS_SHARE = 0.05  # and for no more than this share of the time
+FACTS_SHARE = 0.05  # and for no more than this share of the time,
+FACTS_PAUSE_MOST_S = 60.0  # but as often as that
 
 STATE = """
     SELECT id, declaration::text AS declaration, config_hash, revision, base_revision, log_epoch,
@@ -253,7 +254,8 @@ class Feed:
             begun = time.monotonic()
             await self._take_facts()
             took = time.monotonic() - begun
-            await asyncio.sleep(max(FACTS_PAUSE_S, took / FACTS_SHARE - took))
+            pause = min(FACTS_PAUSE_MOST_S, took / FACTS_SHARE - took)
+            await asyncio.sleep(max(FACTS_PAUSE_S, pause))
 
     async def _take_facts(self) -> None:
         for published in list(self.catalog.layers.values()):

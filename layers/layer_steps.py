@@ -108,9 +108,9 @@ def count_points(layer: Layer) -> Step:
     )
 
 
-def shape(layer: Layer, connection: sa.Connection) -> list[Step]:
+def shape(layer: Layer, connection: sa.Connection, *, is_remade: bool) -> list[Step]:
     """Make the overview of lines and polygons that the declaration asks for, or bring its batch
-    up to what was edited since.
+    up to what was edited since; where it `is_remade` row by row anyway, its batch is all to do.
     """
     if not shapes.has_shapes(layer):
         return []
@@ -121,11 +121,14 @@ def shape(layer: Layer, connection: sa.Connection) -> list[Step]:
     asked = {"id": layer.id, "table": shapes.shapes_table(layer)}
     state = connection.execute(found, asked).one_or_none()
     steps = []
-    if state is None or state.definition != shapes.signature(layer):
+    is_made = state is not None and state.definition == shapes.signature(layer)
+    if not is_made and not is_remade:
         ddl = (*shape_sql.rebuild_statements(layer), *trigger_statements(layer))
         says = f"make the overview of layer {layer.id}"
         steps.append(Step(says=says, ddl=ddl, statements=((TOUCH_ALL, {"id": layer.id}),)))
-    if shapes.has_batch(layer) and (steps or (state is not None and state.stale)):
+    if shapes.has_batch(layer) and (
+        is_remade or not is_made or (state is not None and state.stale)
+    ):
         what = "borders together" if layer.overview.coverage else "lines that meet"
         steps.append(_settle(layer, f"draw the {what} in the overview of layer {layer.id}"))
     return steps

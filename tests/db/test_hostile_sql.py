@@ -13,7 +13,7 @@ from ingest.run import Job, run
 from layers.errors import ChangeRefused
 from tests.conftest import Database
 from tests.db.test_revisions import revision
-from tests.examples import ANYTHING, PARKS, TREES, layer
+from tests.examples import ANYTHING, PARKS, PATHS, TREES, layer
 
 pytestmark = pytest.mark.db
 TREE = "INSERT INTO city.trees (number, geom) VALUES ('1', ST_Point(4.85, 45.2, 4326))"
@@ -230,3 +230,20 @@ def test_a_nul_in_a_json_cell_is_left_out(database: Database, tmp_path: Path) ->
     path.write_text('note\n"{""x"": ""a\\u0000b""}"\n')
     run(database.urls.ingest, Job(layer=notes, files=(path,)))
     assert database.value("SELECT note FROM city.notes") == {"x": "ab"}
+
+
+def test_who_was_granted_a_table_writes_points_lines_and_polygons(database: Database) -> None:
+    database.declare(TREES, PATHS, PARKS)
+    there_and_back = "LINESTRING(4.8 45.1, 4.9 45.1, 4.8 45.1)"
+    with database.transaction("owner") as connection:
+        for sql in (
+            "CREATE ROLE clerk",
+            "GRANT USAGE ON SCHEMA city TO clerk",
+            "GRANT SELECT, INSERT ON city.trees, city.paths, city.parks TO clerk",
+            "SET LOCAL ROLE clerk",
+            "INSERT INTO city.trees (geom) VALUES (ST_Point(4.8, 45.1, 4326))",
+            f"INSERT INTO city.paths (geom) VALUES (ST_GeomFromText('{there_and_back}', 4326))",
+            "INSERT INTO city.parks (geom) VALUES (ST_MakeEnvelope(4.8, 45.1, 4.9, 45.2, 4326))",
+        ):
+            connection.execute(sa.text(sql))
+        connection.rollback()

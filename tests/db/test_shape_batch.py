@@ -13,7 +13,8 @@ import shapely
 import sqlalchemy as sa
 
 from ingest.run import Job, run
-from layers.catalogue_files import read_catalogue
+from layers.catalogue_files import CatalogueFiles, read_catalogue
+from layers.cli import apply_catalogue
 from layers.model import Layer
 from layers.shape_batch import settle
 from layers.shapes import bands, pixel_m, shapes_table
@@ -218,6 +219,20 @@ def test_lines_that_agree_and_meet_are_one_at_low_zooms(database: Database) -> N
     assert chain["geometry"]["type"] == "LineString"
     at_13 = TileAddress(13, 4188, 2946)
     assert all(f["id"] for f in features(answer(database, query_of(CHAINED, at_13))[1]))
+
+
+def test_a_layer_counted_again_has_its_lines_joined_again(database: Database) -> None:
+    database.declare(CHAINED)
+    street(database)
+    batch(database, CHAINED)
+    files = CatalogueFiles({CHAINED.id: CHAINED}, {}, {})
+    said = [step.says for step in apply_catalogue(database.urls.ingest, files, recount=["chained"])]
+    assert said == [
+        "count layer chained again",
+        "draw the lines that meet in the overview of layer chained",
+    ]
+    assert len(drawn_at(database, AT_9)) == 1
+    assert apply_catalogue(database.urls.ingest, files) == []
 
 
 def test_lines_that_differ_or_fork_stay_apart(database: Database) -> None:

@@ -21,23 +21,32 @@ RETURNS @postgis@.geometry
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     WITH vertex AS (
         SELECT d.path[1] AS n, @postgis@.ST_X(d.geom) AS x, @postgis@.ST_Y(d.geom) AS y
-        FROM @postgis@.ST_DumpPoints(line) d
+        FROM @postgis@.ST_DumpPoints(@postgis@.ST_RemoveRepeatedPoints(line)) d
     ), legs AS (  -- to the vertex before and to the one after
         SELECT v.*, lag(v.x, 1, v.x) OVER w - v.x AS back_x, lag(v.y, 1, v.y) OVER w - v.y AS back_y,
                lead(v.x, 1, v.x) OVER w - v.x AS on_x, lead(v.y, 1, v.y) OVER w - v.y AS on_y
         FROM vertex v WINDOW w AS (ORDER BY v.n)
+    ), beyond AS (  -- and from the one after, where that is near, to the next
+        SELECT l.*, CASE WHEN on_x ^ 2 + on_y ^ 2 <= near ^ 2 THEN lead(on_x, 1, 0) OVER w END AS far_x,
+               CASE WHEN on_x ^ 2 + on_y ^ 2 <= near ^ 2 THEN lead(on_y, 1, 0) OVER w END AS far_y
+        FROM legs l WINDOW w AS (ORDER BY l.n)
     ), turn AS (  -- the shorter leg lies along the longer one
-        SELECT l.*, back_x * on_x + back_y * on_y > 0
+        SELECT b.*, back_x * on_x + back_y * on_y > 0
                     AND abs(back_x * on_y - back_y * on_x)
                         <= near * sqrt(greatest(back_x ^ 2 + back_y ^ 2, on_x ^ 2 + on_y ^ 2))
-                    AS is_turn
-        FROM legs l
+                    AS is_turn,
+               coalesce(back_x * far_x + back_y * far_y > 0
+                        AND abs(back_x * far_y - back_y * far_x)
+                            <= near * sqrt(greatest(back_x ^ 2 + back_y ^ 2, far_x ^ 2 + far_y ^ 2)),
+                        false) AS is_hairpin
+        FROM beyond b
     ), leg AS (  -- a mark must not lie where the leg before began
-        SELECT t.*, t.is_turn OR lead(t.is_turn) OVER (ORDER BY t.n) AS leads,
+        SELECT t.*, t.is_turn OR lead(t.is_turn OR t.is_hairpin) OVER w
+                    OR lag(t.is_hairpin, 1, false) OVER w AS leads,
                CASE WHEN sqrt(back_x ^ 2 + back_y ^ 2) BETWEEN 0.15 * sqrt(on_x ^ 2 + on_y ^ 2)
                                                            AND 0.35 * sqrt(on_x ^ 2 + on_y ^ 2)
                     THEN 0.5 ELSE 0.25 END AS mark
-        FROM turn t
+        FROM turn t WINDOW w AS (ORDER BY t.n)
     )
     SELECT @postgis@.ST_SetSRID(@postgis@.ST_MakeLine(
                @postgis@.ST_MakePoint(l.x + p.part * l.on_x, l.y + p.part * l.on_y)
@@ -109,3 +118,24 @@ BEGIN
     RETURN quartier.turns_kept(place, pixel / 4);
 END $$;
 DROP FUNCTION quartier.unclosed;
+GRANT EXECUTE ON FUNCTION quartier.turns_back, quartier.turns_marked, quartier.turns_kept TO PUBLIC;
+-- Whoever may write a line calls them by their names.
+GRANT USAGE ON SCHEMA quartier TO PUBLIC;
+
+-- Lines that are stored: without triggers, because no row changes; the tiles do.
+DO $$
+DECLARE
+    layer text;
+    changed bigint;
+BEGIN
+    FOR layer IN SELECT id FROM quartier.layers WHERE declaration ->> 'geometry' IN ('line', 'mixed') LOOP
+        EXECUTE format('ALTER TABLE city.%I DISABLE TRIGGER USER', layer);
+        EXECUTE format('UPDATE city.%I SET geom = geom WHERE @postgis@.ST_Dimension(geom) = 1'
+                       ' AND tile_geom IS DISTINCT FROM quartier.to_tile_geom(geom)', layer);
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        EXECUTE format('ALTER TABLE city.%I ENABLE TRIGGER USER', layer);
+        IF changed > 0 THEN
+            PERFORM quartier.touch_everything(layer, quartier.allocate_revision(layer, 0, 0, 0));
+        END IF;
+    END LOOP;
+END $$;

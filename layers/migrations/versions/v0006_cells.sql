@@ -46,16 +46,23 @@ COMMENT ON FUNCTION quartier.cell IS
     'The cell of zoom 29 that a point (EPSG:4326) stands in, the 128th part of a tile of zoom 22, as a
 Morton code; null off the square world.';
 
--- What was stored before is of zoom 20.
+-- What is stored is of zoom 20. Nobody sees the layer until `apply` has given it triggers and an
+-- overview that know better.
 DO $$
 DECLARE
     layer text;
 BEGIN
     FOR layer IN SELECT id FROM quartier.layers WHERE declaration ->> 'geometry' = 'point' LOOP
-        EXECUTE format('ALTER TABLE city.%1$I DROP COLUMN cell CASCADE, ADD COLUMN cell bigint'
-                       ' GENERATED ALWAYS AS (quartier.cell(geom)) STORED', layer);
+        EXECUTE format('ALTER TABLE city.%I DISABLE TRIGGER USER', layer);
+        EXECUTE format('UPDATE city.%I SET geom = geom WHERE geom IS NOT NULL', layer);
+        EXECUTE format('ALTER TABLE city.%I ENABLE TRIGGER USER', layer);
+        UPDATE quartier.layers SET withdrawn = true WHERE id = layer;
     END LOOP;
 END $$;
+
+COMMENT ON TYPE quartier.weighted_point IS
+    'A point as overviews count it: once more (w = 1) or once less (-1), in its zoom 29 cell, at
+millimetres of EPSG:3857.';
 
 CREATE FUNCTION quartier.cells_of(place @postgis@.geometry, most int, deepest int)
 RETURNS TABLE (z smallint, cell bigint, parts bigint)
@@ -79,7 +86,8 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    IF longest IS NULL OR longest < 1e-12 OR most < 32 OR kind LIKE '%COLLECTION' THEN
+    IF longest IS NULL OR longest < 1e-12 OR most < 32
+       OR kind LIKE '%COLLECTION' OR kind LIKE '%CURVE%' OR kind = 'CIRCULARSTRING' THEN
         RETURN QUERY SELECT c.z, c.cell, -1::bigint FROM quartier.cells_of(place) c;
         RETURN;
     END IF;
@@ -128,7 +136,8 @@ EXCEPTION WHEN OTHERS THEN  -- an invalid geometry that GEOS will not compare
 END $$;
 COMMENT ON FUNCTION quartier.cells_of(@postgis@.geometry, int, int) IS
     'The cells that a geometry (EPSG:3857) lies in, small along its edge, large within. Their parts
-are of zoom `deepest` at most, and `most` at most.';
+are of zoom `deepest` at most, and about `most` in number (some more where it has very many parts).';
+GRANT EXECUTE ON FUNCTION quartier.cells_of(@postgis@.geometry, int, int) TO PUBLIC;
 
 CREATE OR REPLACE FUNCTION quartier.trim_changes(layer text, keep bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -139,7 +148,7 @@ DECLARE
 BEGIN
     SELECT count(*), percentile_disc(0.5) WITHIN GROUP (ORDER BY revision) INTO size, median
     FROM quartier.changes WHERE layer_id = layer;
-    FOR depth IN REVERSE 19..0 LOOP
+    FOR depth IN REVERSE 26..0 BY 2 LOOP
         EXIT WHEN size <= keep;
         merged := true;
         WITH fine AS (

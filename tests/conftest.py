@@ -47,12 +47,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(os.environ.pop(HOME), ignore_errors=True)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest comes first, so that no worker is left alone with it."""
-    items.sort(key=lambda item: item.path.name != "test_city.py")
-
-
 @dataclass(frozen=True, slots=True)
 class Database:
     """One database, empty but for the house."""

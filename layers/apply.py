@@ -7,6 +7,7 @@ no longer declared is withdrawn (hidden from every reader), and comes back when 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -99,16 +100,17 @@ def _amend(old: Layer, new: Layer, connection: sa.Connection) -> list[Step]:
                 added = f"{ident(column.name)} {type_name(column.type)}"
                 ddl.append(f"ALTER TABLE {schema}.{ident(new.id)} ADD COLUMN {added}")
     says = f"change layer {new.id}: {', '.join(_differences(old, new))}"
-    attached = (
-        layer_steps.attach(new) if triggers_hash(old) != triggers_hash(new) else Step(says="")
-    )
     update = (
         "UPDATE quartier.layers SET declaration = CAST(:declaration AS jsonb),"
         " config_hash = :hash WHERE id = :id"
     )
     values = {"id": new.id, "declaration": dump(new), "hash": config_hash(new)}
-    statements = ((update, values), *attached.statements)
-    return [Step(says=says, ddl=(*ddl, *attached.ddl), statements=statements)]
+    statements: list[tuple[str, dict[str, Any]]] = [(update, values)]
+    if triggers_hash(old) != triggers_hash(new):
+        attached = layer_steps.attach(new)
+        ddl += attached.ddl
+        statements += attached.statements
+    return [Step(says=says, ddl=tuple(ddl), statements=tuple(statements))]
 
 
 def _columns_there(connection: sa.Connection, schema: str, layer_id: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """A layer's change log in memory: which revision last touched a tile.
 
-The log names cells (tiles of the world at some zoom, as Morton codes); the tiles of every zoom,
-buffer included, follow by arithmetic. Readers keep one `ChangeLog` a layer and feed it from
-`quartier.public_changes`.
+The log names cells (tiles of the world at some zoom, as Morton codes), and which of the 64 parts of
+each were touched; the tiles of every zoom, buffer included, follow by arithmetic. Readers keep one
+`ChangeLog` a layer and feed it from `quartier.public_changes`.
 """
 
 from __future__ import annotations

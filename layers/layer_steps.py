@@ -119,16 +119,14 @@ def shape(layer: Layer, connection: sa.Connection, *, is_remade: bool) -> list[S
         " WHERE layer_id = :id AND to_regclass(:table) IS NOT NULL"
     )
     asked = {"id": layer.id, "table": shapes.shapes_table(layer)}
-    state = connection.execute(found, asked).one_or_none()
+    definition, is_stale = connection.execute(found, asked).one_or_none() or (None, True)
     steps = []
-    is_made = state is not None and state.definition == shapes.signature(layer)
+    is_made = definition == shapes.signature(layer)
     if not is_made and not is_remade:
         ddl = (*shape_sql.rebuild_statements(layer), *trigger_statements(layer))
         says = f"make the overview of layer {layer.id}"
         steps.append(Step(says=says, ddl=ddl, statements=((TOUCH_ALL, {"id": layer.id}),)))
-    if shapes.has_batch(layer) and (
-        is_remade or not is_made or (state is not None and state.stale)
-    ):
+    if shapes.has_batch(layer) and (is_remade or not is_made or is_stale):
         what = "borders together" if layer.overview.coverage else "lines that meet"
         steps.append(_settle(layer, f"draw the {what} in the overview of layer {layer.id}"))
     return steps

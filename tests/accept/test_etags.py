@@ -155,13 +155,13 @@ def drawn_in(places: list[shapely.Geometry], at: mercantile.Tile) -> bool:
 
 
 def within_a_cell(places: list[shapely.Geometry], at: mercantile.Tile) -> bool:
-    """Whether a place lies no more than a cell of the log away from the tile and its buffer."""
+    """Whether a place lies no more than `_cell` away from the tile and its buffer."""
     size = 2.0**-at.z
     return any(_near([shape], at, REACH * size + _cell(shape) * (1 + 1e-6)) for shape in places)
 
 
 def _cell(shape: shapely.Geometry) -> float:
-    """The side of the cells a shape is logged in: as fine as the log, or an eighth of it."""
+    """More than the side of the cells a shape is logged in: a metre, or an eighth of the shape."""
     west, north, east, south = shapely.bounds(shape).tolist()
     longest = max(east - west, south - north)
     return 2.0 ** max(-20, math.ceil(math.log2(longest / 8))) if longest else 2.0**-20

@@ -373,7 +373,7 @@ def test_each_polygon_is_named_in_exactly_one_tile_of_a_zoom(database: Database)
     edges = [f"POLYGON(({x - s} {y - s}, {x + s} {y - s}, {x + s} {y + s}, {x - s} {y + s},"
              f" {x - s} {y - s}))" for x in (4.921875, 5.2734375) for y in (45.0, 45.089036)
              for s in (0.01, 0.02)]  # fmt: skip
-    insert(database, AREAS, edges + [random_area(dice, 0.05) for _ in range(24)])
+    insert(database, AREAS, edges + [random_area(dice, 0.05) for _ in range(60)])
     for z in (0, 5, 10, 11, 12, 16):
         smallest = 0 if z == AREAS.maxzoom else (4 * pixel_m(z)) ** 2
         wanted = [fid for (fid,) in database.run(

@@ -35,7 +35,8 @@ from layers.sql import ident, literal
 from layers.store import QUERY_SETTINGS
 from layers.tables import CITY
 from tiles.address import TileAddress
-from tiles.query import BUFFER, EXTENT, tile_query
+from tiles.point_query import point_query
+from tiles.query import BUFFER, EXTENT, TileQuery
 from tiles.render import compress
 
 ZOOMS = (12, 13, 14, 15, 16, 17)
@@ -93,22 +94,32 @@ def _http(
 
 async def _statements(city: City, layer: Layer, runner: asyncio.Runner) -> dict[str, Way]:
     """Each statement on a connection of its own, with the settings of the web's connections."""
-    anywhere = TileAddress(0, 0, 0)  # the text is the same for every address
-    texts = {STATEMENT: tile_query(layer, layer.id, anywhere).sql, BARE: bare_sql(layer)}
+    texts: dict[str, Callable[[TileAddress], TileQuery]] = {
+        STATEMENT: partial(point_query, layer, layer.id),
+        BARE: partial(TileQuery, bare_sql(layer)),
+    }
     found: dict[str, Way] = {}
-    for name, sql in texts.items():
+    for name, query in texts.items():
         connection = await asyncpg.connect(city.urls.web, server_settings=QUERY_SETTINGS)
-        prepared = await connection.prepare(sql)
-        found[name] = partial(_alone, runner, name, prepared)
+        found[name] = partial(_alone, runner, name, connection, query)
     return found
 
 
-def _alone(runner: asyncio.Runner, name: str, prepared: Any, at: TileAddress) -> dict[str, float]:
+def _alone(
+    runner: asyncio.Runner,
+    name: str,
+    connection: Any,
+    query: Callable[[TileAddress], TileQuery],
+    at: TileAddress,
+) -> dict[str, float]:
+    """A statement and, where it sends rows, the tile made of them. asyncpg prepares it once."""
+    wanted = query(at)
+
     async def fetch() -> dict[str, float]:
         begun = time.perf_counter()
-        row = await prepared.fetchrow(*at)
+        made = wanted.made(await connection.fetchrow(wanted.sql, *wanted.args))
         took = {name: time.perf_counter() - begun}
-        compress(row["tile"])
+        compress(made.tile)
         return took | ({PACKED: time.perf_counter() - begun} if name == BARE else {})
 
     return runner.run(fetch())

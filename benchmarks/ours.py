@@ -13,8 +13,9 @@ from layers.catalog import PublishedLayer
 from layers.model import Layer
 from layers.overviews import has_cells
 from tiles.address import TileAddress
-from tiles.cell_query import cell_query
-from tiles.query import MAX_FEATURES, TileQuery, tile_query
+from tiles.packed_cells import cell_query
+from tiles.point_query import is_of_points, point_query
+from tiles.query import TileQuery, tile_query
 
 NOTICED_S = 30  # in which a worker hears of a change
 NOWHERE = TileAddress(17, 0, 0)  # an empty tile, so that nothing is made by asking for it
@@ -43,7 +44,9 @@ def statement(layer: PublishedLayer, at: TileAddress) -> TileQuery:
     """What the renderer asks first for this tile."""
     if has_cells(layer.layer) and at.z < layer.detail_zoom:
         return cell_query(layer, layer.id, at)
-    return tile_query(layer.layer, layer.id, at, MAX_FEATURES)
+    if is_of_points(layer.layer):
+        return point_query(layer.layer, layer.id, at)
+    return tile_query(layer.layer, layer.id, at)
 
 
 def make_cold(city: City, client: Client, layers: Sequence[Layer]) -> None:

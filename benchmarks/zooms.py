@@ -112,8 +112,8 @@ def _statements(
             if query.sql not in prepared:
                 prepared[query.sql] = runner.run(connection.prepare(query.sql))
             begun = time.perf_counter()
-            row = runner.run(prepared[query.sql].fetchrow(*query.args))
-            return time.perf_counter() - begun, len(row["tile"]), False
+            made = query.made(runner.run(prepared[query.sql].fetchrow(*query.args)))
+            return time.perf_counter() - begun, len(made.tile), False
 
         yield {size: partial(ask, layer) for size, layer in known.items()}
         runner.run(connection.close())

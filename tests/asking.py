@@ -39,7 +39,7 @@ class Asker:
         return row
 
     def tile(self, query: TileQuery) -> bytes:
-        return bytes(self.row(query)["tile"] or b"")
+        return query.made(self.row(query)).tile
 
     def parts(
         self, drawn: Sequence[Drawn], at: TileAddress, budget: Budget = HUGE

@@ -45,23 +45,23 @@ def depth_of(z: int) -> int:
     return min(z + TILE_DEPTH, GRID_DEPTH)
 
 
-def cell_query(published: PublishedLayer, name: str, at: TileAddress) -> TileQuery:
-    """The tile's cells with their counts, as the MVT layer `name`."""
-    layer, depth = published.layer, depth_of(at.z)
-    columns = ",\n                   ".join(_columns(layer, at.z, depth, published.detail_zoom))
-    sql = f"""
-        SELECT {revision_of(layer)} AS revision,
-               ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', '#id') AS tile,
-               count(*) AS features
+def cells_made(published: PublishedLayer, name: str, z: int) -> str:
+    """What follows SELECT: a tile of zoom z of cells with their counts, as the MVT layer `name`."""
+    layer, depth = published.layer, depth_of(z)
+    columns = ",\n                   ".join(_columns(layer, z, depth, published.detail_zoom))
+    return f"""ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', '#id') AS tile,
+               count(*) AS features, count(*) AS seen
         FROM (
             SELECT CASE n WHEN 1 THEN fx ELSE {CLUSTER_IDS | depth << 40} + cell END AS "#id",
-                   {_place(at.z)} AS geom,
+                   {_place(z)} AS geom,
                    {columns}
-            FROM {cells(layer).table} o
-            WHERE depth = {depth} AND cell BETWEEN $1 AND $2
+            {cells_in_tile(layer, depth)}
             ORDER BY cell
         ) AS "#m\""""
-    return TileQuery(sql, (*_cells_of(at, depth), at.x, at.y))
+
+
+def cells_in_tile(layer: Layer, depth: int) -> str:
+    return f"FROM {cells(layer).table} o WHERE depth = {depth} AND cell BETWEEN $1 AND $2"
 
 
 def slice_query(published: PublishedLayer, name: str, at: TileAddress, wanted: Slice) -> TileQuery:
@@ -88,7 +88,7 @@ def slice_query(published: PublishedLayer, name: str, at: TileAddress, wanted: S
                 FROM ({source}) s GROUP BY cell ORDER BY cell
             ) c
         ) AS "#m\""""
-    return TileQuery(sql, (*_cells_of(at, depth), at.x, at.y, list(groups), first, last))
+    return TileQuery(sql, (*cells_of(at, depth), at.x, at.y, list(groups), first, last))
 
 
 def _from_cube(layer: Layer, depth: int, level: int) -> str:
@@ -127,7 +127,7 @@ def heat_query(published: PublishedLayer, name: str, at: TileAddress) -> TileQue
                count(*) AS features
         FROM ({source}) AS "#m\""""
     depth = depth_of(at.z) if at.z < published.detail_zoom else min(at.z, GRID_DEPTH)
-    return TileQuery(sql, (*_cells_of(at, depth), at.x, at.y))
+    return TileQuery(sql, (*cells_of(at, depth), at.x, at.y))
 
 
 def _heat_cells(layer: Layer, z: int) -> str:
@@ -157,7 +157,7 @@ def _heat_points(layer: Layer, z: int) -> str:
             GROUP BY tx, ty ORDER BY tx, ty"""
 
 
-def _cells_of(at: TileAddress, depth: int) -> tuple[int, int]:
+def cells_of(at: TileAddress, depth: int) -> tuple[int, int]:
     """The first and the last cell of a tile: one range of Morton codes."""
     bits = 2 * (depth - at.z)
     if bits < 0:  # deeper than the grid: the cell that the tile lies in
@@ -180,7 +180,7 @@ def _columns(layer: Layer, z: int, depth: int, detail_zoom: int) -> list[str]:
         "n AS point_count",
         "CASE WHEN n > 1 THEN true END AS cluster",
         f"CASE WHEN n > 1 THEN {_abbreviated()} END AS point_count_abbreviated",
-        f"CASE WHEN n > 1 THEN {_opens(layer, depth, detail_zoom)} END AS expansion_zoom",
+        f"CASE WHEN n > 1 THEN {opens(layer, depth, detail_zoom)} END AS expansion_zoom",
     ]
     groups = groups_of(layer)
     if not groups:
@@ -188,9 +188,14 @@ def _columns(layer: Layer, z: int, depth: int, detail_zoom: int) -> list[str]:
     found += [f"nullif(g{i}, 0) AS {ident(count_of(value))}" for i, value in enumerate(groups, 1)]
     others = " - ".join(["n", *(f"g{i}" for i in range(1, len(groups) + 1))])
     found.append(f"nullif({others}, 0) AS {ident(count_of(OTHER))}")
-    if layer.category in {column.name for column in layer.tile_columns}:
+    if has_category(layer):
         found.append(_category(layer, groups))
     return found
+
+
+def has_category(layer: Layer) -> bool:
+    """Whether cells carry the category that all of their points are of."""
+    return layer.category in {column.name for column in layer.tile_columns}
 
 
 def count_of(group: str) -> str:
@@ -209,13 +214,24 @@ def _category(layer: Layer, groups: tuple[str, ...]) -> str:
     return f"CASE {when} END AS {ident(layer.category)}"
 
 
+def as_typed(kind: ColumnType, value: str) -> str | int | float | bool | None:
+    """A group's value as features carry it; None where its column cannot hold it."""
+    if kind is ColumnType.INTEGER:
+        return int(value) if NUMBER.fullmatch(value) and "." not in value else None
+    if kind is ColumnType.NUMBER:
+        return float(value) if NUMBER.fullmatch(value) else None
+    if kind is ColumnType.BOOLEAN:
+        return {"true": True, "false": False}.get(value)
+    return value
+
+
 def _typed(column: Column, value: str) -> str:
-    """A group's value as features carry it; no row can have one that its column cannot hold."""
-    if column.type in (ColumnType.INTEGER, ColumnType.NUMBER):
-        return literal(value) + f"::{type_name(column.type)}" if NUMBER.fullmatch(value) else "NULL"
-    if column.type is ColumnType.BOOLEAN:
-        return value if value in ("true", "false") else "NULL"
-    return literal(value)
+    typed = as_typed(column.type, value)
+    if typed is None:
+        return "NULL"
+    if isinstance(typed, bool):
+        return value
+    return literal(value) + ("" if isinstance(typed, str) else f"::{type_name(column.type)}")
 
 
 def _abbreviated() -> str:
@@ -227,7 +243,7 @@ def _abbreviated() -> str:
     )
 
 
-def _opens(layer: Layer, depth: int, detail_zoom: int) -> str:
+def opens(layer: Layer, depth: int, detail_zoom: int) -> str:
     """The zoom at which a cell's points are first seen apart: in several cells, or themselves.
 
     A cell keeps how many of its points lie in its eastern and southern half, which tells whether

@@ -12,11 +12,21 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tiles.address import Show, TileAddress
-from tiles.cell_query import cell_query, heat_query
+from tiles.cell_query import heat_query
 from tiles.drawn import Drawn
 from tiles.label_query import label_query
+from tiles.packed_cells import cell_query
 from tiles.packing import compress
-from tiles.query import MAX_FEATURES, Cut, TileQuery, columns_in, cut_query, tile_query
+from tiles.point_query import is_of_points, point_query
+from tiles.query import (
+    MAX_FEATURES,
+    Cut,
+    Made,
+    TileQuery,
+    columns_in,
+    cut_query,
+    tile_query,
+)  # fmt: skip
 from tiles.shape_query import shape_query
 
 INLINE_BYTES = 64_000  # compressed at once; more than that would hold up the other requests
@@ -127,7 +137,16 @@ async def _part(database: Database, drawn: Drawn, at: TileAddress, most: int) ->
     row = await database.fetchrow(query.sql, *query.args)
     if drawn.shows_features(at.z) and _whole(row["seen"]) > most:
         return await _cut(database, drawn, at, Cut(most))
-    return _of(drawn, row, _whole(row["features"]), Cut(most))
+    made = await _made(query, row)
+    return Part(drawn, _whole(row["revision"]), made.tile, made.features, made.features, Cut(most))
+
+
+async def _made(query: TileQuery, row: Row) -> Made:
+    """The tile, made beside the other requests where it is a large one."""
+    rows = row["rows"] if query.make else None
+    if isinstance(rows, bytes) and len(rows) > INLINE_BYTES:
+        return await asyncio.to_thread(query.made, row)
+    return query.made(row)
 
 
 def _first_query(drawn: Drawn, at: TileAddress, most: int) -> TileQuery:
@@ -145,23 +164,19 @@ def _features_query(drawn: Drawn, at: TileAddress, cut: Cut, *, counts: bool = F
         return label_query(layer, name, at, cut, counts=counts)
     if (query := shape_query(layer, name, at, cut, counts=counts)) is not None:
         return query
-    return (
-        cut_query(layer, name, at, cut) if counts else tile_query(layer, name, at, cut.features - 1)
-    )
+    if counts:
+        return cut_query(layer, name, at, cut)
+    if is_of_points(layer):
+        return point_query(layer, name, at, cut.features - 1)
+    return tile_query(layer, name, at, cut.features - 1)
 
 
 async def _cut(database: Database, drawn: Drawn, at: TileAddress, cut: Cut) -> Part:
     query = _features_query(drawn, at, cut, counts=True)
     row = await database.fetchrow(query.sql, *query.args)
-    nothing = _whole(row["seen"]) - _whole(row["features"])
-    return _of(drawn, row, _whole(row["matched"]) - nothing, cut)
-
-
-def _of(drawn: Drawn, row: Row, matched: int, cut: Cut) -> Part:
-    tile = row["tile"]
-    assert isinstance(tile, bytes | None)
-    revision, kept = _whole(row["revision"]), _whole(row["features"])
-    return Part(drawn, revision, tile or b"", kept, matched, cut)
+    made = query.made(row)
+    matched = _whole(row["matched"]) - (_whole(row["seen"]) - made.features)
+    return Part(drawn, _whole(row["revision"]), made.tile, made.features, matched, cut)
 
 
 def _whole(value: object) -> int:

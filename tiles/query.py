@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from layers.changes import BUFFER_FRACTION
 from layers.model import Column, ColumnType, GeometryType, Layer
@@ -20,14 +22,32 @@ SCATTER = "((fid & 1048575) * 2654435761) & 4294967295"  # an even sample, the s
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """A layer's part of a tile, and how many features it holds."""
+
+    tile: bytes
+    features: int
+
+
+@dataclass(frozen=True, slots=True)
 class TileQuery:
     """A statement and its arguments. It returns one row: `revision`, `tile`, `features` (how
     many it holds); where it draws shapes, `seen` (rows, some of which may turn out to be
     nothing in the tile); and, where it may hold less than there is, `matched` rows.
+
+    Where there is a `make`, the row may have `rows` in the place of `tile` and `features`: `make`
+    makes them of those.
     """
 
     sql: str
     args: tuple[object, ...]
+    make: Callable[[Any], Made] | None = field(default=None, compare=False)
+
+    def made(self, row: Any) -> Made:
+        """The part of a tile that the statement's row is, or is made into."""
+        if self.make is not None and row["rows"] is not None:
+            return self.make(row)
+        return Made(bytes(row["tile"] or b""), row["features"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +64,13 @@ def tile_query(layer: Layer, name: str, at: TileAddress, most: int = MAX_FEATURE
 
     Where it answers more than `most` features, the tile lacks some: ask `cut_query` instead.
     """
+    return TileQuery(_tile_sql(layer, name, drawing_order(layer), Cut(most + 1)), at)
+
+
+def drawing_order(layer: Layer) -> list[str]:
+    """What is important first, each time alike."""
     # An expression, so that the planner never walks the index of fid to find a few rows.
-    order = [*important(layer), "fid + 0"]
-    return TileQuery(_tile_sql(layer, name, order, Cut(most + 1)), at)
+    return [*important(layer), "fid + 0"]
 
 
 def cut_query(layer: Layer, name: str, at: TileAddress, cut: Cut) -> TileQuery:
@@ -83,19 +107,28 @@ def columns_in(layer: Layer, cut: Cut) -> tuple[Column, ...]:
 
 def _tile_sql(layer: Layer, name: str, order: list[str], cut: Cut, *, counts: bool = False) -> str:
     """One statement, so that the revision is that of the snapshot the features came from."""
-    found = f"FROM {CITY}.{ident(layer.id)} WHERE tile_geom && {EXTENT_DRAWN}"
+    found = rows_in_tile(layer)
     if counts:
         found += truly_in_tile(layer, "tile_geom")
-    matched = f", (SELECT count(*) {found}) AS matched" if counts else ""
+    matched = f"(SELECT count(*) {found}) AS matched, " if counts else ""
+    return f"""
+        SELECT {revision_of(layer)} AS revision,
+               {matched}{features_made(layer, name, found, order, cut)}"""
+
+
+def rows_in_tile(layer: Layer) -> str:
+    return f"FROM {CITY}.{ident(layer.id)} WHERE tile_geom && {EXTENT_DRAWN}"
+
+
+def features_made(layer: Layer, name: str, found: str, order: list[str], cut: Cut) -> str:
+    """What follows SELECT: a tile of the rows `found`, and COUNTS."""
     columns = "".join(f", {value_of(column)}" for column in columns_in(layer, cut))
     raw = "".join(f", {ident(column.name)}" for column in columns_in(layer, cut))
     # Transform the envelope, never the column: the index is on the stored tile_geom. Order the
     # rows before their geometries are cut: what is sorted stays small. The envelope is a subquery
     # so that a prepared plan works it out once and not for each row.
-    return f"""
-        SELECT {revision_of(layer)} AS revision,
-               ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', 'fid') AS tile,
-               {COUNTS}{matched}
+    return f"""ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', 'fid') AS tile,
+               {COUNTS}
         FROM (
             SELECT fid,
                    ST_AsMVTGeom(tile_geom, (SELECT ST_TileEnvelope($1, $2, $3)::box2d),
@@ -106,7 +139,7 @@ def _tile_sql(layer: Layer, name: str, order: list[str], cut: Cut, *, counts: bo
                 ORDER BY {", ".join(order)}
                 LIMIT {cut.features}
             ) r
-        ) AS "#m" -- an alias that no declared column can have"""
+        ) AS "#m\""""  # an alias that no declared column can have
 
 
 def value_of(column: Column) -> str:

@@ -20,7 +20,8 @@ from layers.overviews import ROW_DEPTH
 from tests.conftest import Database
 from tests.examples import layer
 from tiles.address import TileAddress
-from tiles.cell_query import Slice, cell_query, depth_of, heat_query, slice_query
+from tiles.cell_query import Slice, depth_of, heat_query, slice_query
+from tiles.packed_cells import cell_query
 from tiles.query import TileQuery
 
 pytestmark = pytest.mark.db
@@ -216,7 +217,8 @@ class Web:
     def tile(self, query: TileQuery) -> Any:
         row = self._runner.run(self._connection.fetchrow(query.sql, *query.args))
         assert row is not None
-        return mapbox_vector_tile.decode(row["tile"]) if row["tile"] else {}
+        tile = query.made(row).tile
+        return mapbox_vector_tile.decode(tile) if tile else {}
 
     def close(self) -> None:
         self._runner.run(self._connection.close())

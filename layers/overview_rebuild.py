@@ -10,7 +10,6 @@ from layers.overviews import (
     SMALL_CUBE,
     TILE_DEPTH,
     Kept,
-    bucket_time,
     cells,
     coarser,
     counted,
@@ -24,6 +23,8 @@ from layers.overviews import (
 from layers.sql import body_tag, ident, literal
 from layers.tables import CITY
 
+POINTS = 'pg_temp."#points"'
+
 
 def rebuild_statements(layer: Layer) -> list[str]:
     """DDL of `quartier."<id>__overview"(choose)`: counts everything anew from the layer's table.
@@ -34,13 +35,15 @@ def rebuild_statements(layer: Layer) -> list[str]:
     if not has_cells(layer):
         return []
     name = f"quartier.{ident(f'{layer.id}__overview')}"
-    body = _rebuild_cells(layer, cells(layer))
+    body = _gather(layer) + _rebuild_cells(layer, cells(layer))
     body += _rebuild_cube(layer, cube(layer)) if has_cube(layer) else "\n    deepest := -1;"
+    body += f"\n    DROP TABLE {POINTS};"
     tag = body_tag(body)
     return [f"""
 CREATE OR REPLACE FUNCTION {name}(choose boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp
-SET work_mem = '256MB' SET enable_hashagg = off AS {tag}
+SET work_mem = '256MB' SET enable_hashagg = off
+SET max_parallel_workers_per_gather = 2 SET parallel_tuple_cost = 0.01 AS {tag}
 DECLARE
     detail int;
     deepest int;
@@ -58,16 +61,14 @@ END {tag}""",
     ]  # fmt: skip
 
 
-def _all_points(layer: Layer) -> str:
+def _gather(layer: Layer) -> str:
+    """Every row as an overview counts it, once for all that is counted: what a row's group and
+    time are costs more than counting it. Several processes share the work.
+    """
     table = f"{CITY}.{ident(layer.id)} t"
-    names = "p(w, cell, x, y, fid, grp, bucket)"
-    when = bucket_time(layer, "r")
-    # OFFSET 0 has each row's time and group found once, and not anew for all that asks for them.
-    if when:
-        table = f'(SELECT r.*, {when} AS "#when" FROM {CITY}.{ident(layer.id)} r OFFSET 0) t'
-    values = point(layer, "t", 1, 't."#when"' if when else None)
-    found = f"SELECT {values} FROM {table} WHERE t.cell IS NOT NULL OFFSET 0"
-    return f"({found}) {names}"
+    return f"""
+    CREATE TEMP TABLE {POINTS} (w, cell, x, y, fid, grp, bucket) ON COMMIT DROP AS
+        SELECT {point(layer, "t", 1)} FROM {table} WHERE t.cell IS NOT NULL;"""
 
 
 def _fill(layer: Layer, kept: Kept) -> str:
@@ -76,7 +77,7 @@ def _fill(layer: Layer, kept: Kept) -> str:
     """
     names = ", ".join(kept.columns)
     finer = f"{kept.table} f WHERE f.depth = k + {kept.step}"
-    deepest = counted(layer, kept, _all_points(layer), ordered=True)
+    deepest = counted(layer, kept, POINTS, ordered=True)
     return f"""
     DELETE FROM {kept.table};
     INSERT INTO {kept.table} ({names}) SELECT {names} FROM (

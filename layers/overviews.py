@@ -160,11 +160,9 @@ def bucket_time(layer: Layer, row: str) -> str | None:
     return when
 
 
-def bucket_number(layer: Layer, row: str, when: str | None = None) -> str:
-    """The number of a row's bucket: years, quarters or months since the year 0. `when`: its
-    `bucket_time`, where that is known already.
-    """
-    when = when or bucket_time(layer, row)
+def bucket_number(layer: Layer, row: str) -> str:
+    """The number of a row's bucket: years, quarters or months since the year 0."""
+    when = bucket_time(layer, row)
     if layer.overview.bucket is None or when is None:
         return "0"
     # date_part, because extract works in numeric and takes three times as long.
@@ -180,12 +178,12 @@ def counted_columns(layer: Layer) -> list[str]:
     return ["tile_geom", *(name for name in named if name is not None)]
 
 
-def point(layer: Layer, row: str, weight: int, when: str | None = None) -> str:
-    """Weight, cell, place in millimetres, fid, group and bucket of a row (`when`: see there)."""
+def point(layer: Layer, row: str, weight: int) -> str:
+    """Weight, cell, place in millimetres, fid, group and bucket of a row."""
     return (
         f"{weight}, {row}.cell, round(ST_X({row}.tile_geom) * 1000)::bigint,"
         f" round(ST_Y({row}.tile_geom) * 1000)::bigint, {row}.fid,"
-        f" {group_number(layer, row)}, {bucket_number(layer, row, when)}"
+        f" {group_number(layer, row)}, {bucket_number(layer, row)}"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layers.changes import unmorton
-from layers.model import ColumnType, GeometryType, Layer
+from layers.model import GeometryType, Layer
 from layers.overviews import ROW_DEPTH
 from tiles.address import TileAddress
 from tiles.mvt import Numbers, Points, encode
@@ -27,7 +27,7 @@ from tiles.query import (
     rows_in_tile,
 )  # fmt: skip
 from tiles.vocabulary import Vocabulary
-from tiles.wire import FEW, Answer, Carried, Packing, Rows, Sent, either, native
+from tiles.wire import FEW, TEXTS, Answer, Carried, Packing, Rows, Sent, either, native
 
 UNIT_BITS = 12  # of a place within a tile
 DEEPEST_BY_CELL = ROW_DEPTH - UNIT_BITS - 1  # one bit is left to round with
@@ -85,11 +85,7 @@ class _Wanted:
     @property
     def ordered_here(self) -> bool:
         """Whether what decides the order travels as numbers; texts have an order of their own."""
-        numbers = {
-            column.name
-            for column in self.layer.tile_columns
-            if column.type not in (ColumnType.TEXT, ColumnType.JSON)
-        }
+        numbers = {column.name for column in self.layer.tile_columns if column.type not in TEXTS}
         return all(name.removeprefix("-") in numbers for name in self.layer.priority)
 
 

@@ -26,8 +26,8 @@ def text_field(value: bytes) -> bytes:
     return field(VALUE, field(TEXT, value))
 
 
-def number_field(value: float) -> bytes:
-    return field(VALUE, DOUBLE + struct.pack("<d", value))
+def number_field(bits: int) -> bytes:
+    return field(VALUE, DOUBLE + struct.pack("<q", bits))
 
 
 def whole_field(value: int) -> bytes:
@@ -154,4 +154,4 @@ def _whole(values: NDArray[np.int64]) -> Fields:
 
 
 def _numbers(bits: NDArray[np.int64]) -> Fields:
-    return fields([field(VALUE, DOUBLE + struct.pack("<q", value)) for value in bits.tolist()])
+    return fields([number_field(value) for value in bits.tolist()])

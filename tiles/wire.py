@@ -23,6 +23,7 @@ Rows = NDArray[Any]  # of a structured type: what each row has of fixed length
 Answer = Any  # a row of the database: names to values
 FLAGS = 30  # in one count
 FEW = 400  # rows: a tile of no more is made by the database sooner than here
+TEXTS = (ColumnType.TEXT, ColumnType.JSON)
 NUMBERS = {ColumnType.INTEGER: ("int8send", ">i8"), ColumnType.NUMBER: ("float8send", ">f8")}
 
 
@@ -120,7 +121,7 @@ class Carried:
         return tuple(
             f"convert_to(string_agg({ident(column.name)}, ''), 'UTF8') AS \"#{name}\""
             for column in self.columns
-            if column.type in (ColumnType.TEXT, ColumnType.JSON)
+            if column.type in TEXTS
             for name in [self._names[column.name]]
         )
 
@@ -160,7 +161,7 @@ class Carried:
             return Count(
                 name, f"CASE WHEN {column_name} THEN 2 WHEN NOT {column_name} THEN 1 ELSE 0 END"
             )
-        if column.type in (ColumnType.TEXT, ColumnType.JSON):
+        if column.type in TEXTS:
             return Count(name, f"coalesce(octet_length({column_name}) + 1, 0)")
         return None
 
@@ -168,7 +169,7 @@ class Carried:
         self, column: Column, rows: Rows, answer: Answer, vocabulary: Vocabulary
     ) -> tuple[Codes, NDArray[np.bool_]]:
         name = self._names[column.name]
-        if column.type in (ColumnType.TEXT, ColumnType.JSON):
+        if column.type in TEXTS:
             lengths = native(rows[name])
             null = lengths == 0
             return vocabulary.texts(lengths - ~null, answer[f"#{name}"] or b""), null

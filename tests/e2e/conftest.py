@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -21,6 +20,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from tests.conftest import make_home
 
 ROOT = Path(__file__).resolve().parents[2]
 QUARTIER = Path(sys.executable).with_name("quartier")
@@ -87,8 +88,7 @@ def stop(up: Up) -> int:
 
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="quartier-e2e-"))
-    folder.chmod(0o755)
+    folder = make_home("quartier-e2e-")
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -10,8 +10,8 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ QUICK = {
     "shared_preload_libraries": "postgis-3",  # else each of thousands of connections loads it
 }
 
+TOGETHER = ("tests/e2e/", "tests/unit/test_sample_")  # they share a city that is loaded, or made
+
 
 def make_home(prefix: str) -> Path:
     """A temporary folder that the server's user can enter; the caller removes it.
@@ -63,6 +65,27 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         shutil.rmtree(os.environ.pop(HOME), ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first: what is short evens out the workers' ends."""
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("e2e", "db")])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Workers get whole files in the order they stand in, those that share what is dear as one."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            found = (scope for scope in TOGETHER if nodeid.startswith(scope))
+            return next(found, str(super()._split_scope(nodeid)))
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +181,19 @@ def fresh_database(server: DatabaseUrls, template: str) -> Iterator[Database]:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         yield Database(name, _urls(server, name))
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+Copies = Callable[[], AbstractContextManager[Database]]
+
+
+@contextmanager
+def copies_of(
+    server: DatabaseUrls, template: str, fill: Callable[[Database], object]
+) -> Iterator[Copies]:
+    """Fresh databases that are filled: a copy takes a fraction of the time of filling."""
+    with fresh_database(server, template) as filled:
+        fill(filled)
+        yield lambda: fresh_database(server, filled.name)
 
 
 @pytest.fixture

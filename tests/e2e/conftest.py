@@ -53,6 +53,11 @@ class Up:
     def said(self) -> str:
         return self.log.read_text()
 
+    def start_again(self) -> None:
+        """Start it where it lived; it answers at another address."""
+        again = start_up(self.home, self.log)
+        self.url, self.process = again.url, again.process
+
 
 def _ready(url: str) -> bool:
     try:

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from playwright.sync_api import expect
 from typer.testing import CliRunner
 
 from layers.cluster import Cluster
@@ -60,7 +61,9 @@ def test_the_embed_draws_in_wordpress_sandbox(city: Up, watched: Watched, host_p
         if len(drawn := picture.screenshot()) > 2 * len(blank) and len(drawn) > 30_000:
             break
     assert len(drawn) > 30_000, "a drawn city is a rich picture"
-    assert frame.locator("#state").get_attribute("data-state") in ("", None)
+    state = frame.locator("#state")
+    expect(state).not_to_have_attribute("data-state", "loading", timeout=30_000)
+    assert state.get_attribute("data-state") in ("", None)
     page.wait_for_load_state("networkidle")
     assert watched.errors == []
     assert watched.hosts == {host_page.split("/")[2], city.url.removeprefix("http://")}

@@ -69,7 +69,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long ones first: what is short evens out the workers' ends."""
-    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("e2e", "db")])
+
+    def rank(item: pytest.Item) -> int:
+        shares = [number for number, scope in enumerate(TOGETHER) if item.nodeid.startswith(scope)]
+        return [*shares, len(TOGETHER) + (item.get_closest_marker("db") is None)][0]
+
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(optionalhook=True)

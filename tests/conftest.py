@@ -33,7 +33,7 @@ from layers.setup import prepare_database
 HOME = "QUARTIER_TEST_HOME"
 EXISTING = "QUARTIER_TEST_DATABASE_URL"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-MEMORY, ROOM = Path("/dev/shm"), 4 << 30  # bytes; a whole run has taken less than a third of it
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30  # bytes that must be free there
 QUICK = {
     "fsync": "off",
     "synchronous_commit": "off",

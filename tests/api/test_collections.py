@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
+from layers.database_urls import DatabaseUrls
 from tests.api.conftest import Service, serving
-from tests.conftest import Database
+from tests.conftest import Copies, Database, copies_of
 from tests.examples import ANYTHING, CALLS, TREES
 
 pytestmark = [pytest.mark.db, pytest.mark.anyio]
 ITEMS = "/collections/trees/items"
 
 
-@pytest.fixture
-async def service(database: Database) -> AsyncIterator[Service]:
+def fill(database: Database) -> None:
     """Twenty-five trees on a line east of 4.8, one without a place; odd places; some calls."""
     database.declare(TREES, CALLS, ANYTHING)
     database.run(
@@ -29,8 +29,19 @@ async def service(database: Database) -> AsyncIterator[Service]:
         "INSERT INTO city.anything (name, geom) VALUES ('fiji', ST_Point(179.5, -17, 4326)),"
         " ('samoa', ST_Point(-179.5, -17, 4326)), ('pole', ST_Point(0, 89, 4326))"
     )
-    async with serving(database) as running:
-        yield running
+
+
+@pytest.fixture(scope="module")
+def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
+    with copies_of(server, template, fill) as copies:
+        yield copies
+
+
+@pytest.fixture
+async def service(cities: Copies) -> AsyncIterator[Service]:
+    with cities() as database:
+        async with serving(database) as running:
+            yield running
 
 
 async def names(service: Service, bbox: str) -> list[str]:

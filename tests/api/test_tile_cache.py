@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import pytest
 
 from api import tile_path
 from api.tile_path import HOT_HITS, TilePath
+from layers.database_urls import DatabaseUrls
 from layers.errors import StoreUnavailable
 from tests.api.conftest import NOWHERE, Service, serving
 from tests.api.test_tiles import FAR, HOME, decoded, url
-from tests.conftest import Database
+from tests.conftest import Copies, Database, copies_of
 from tests.examples import CALLS, PARKS, TREES
 from tests.redis import redis_server
 from tiles.parts import Budget
@@ -30,16 +31,26 @@ RENAME = "UPDATE city.trees SET genus = '{0}' WHERE number = '1'"
 Served = tuple[Service, Database]
 
 
-@pytest.fixture
-async def service(database: Database) -> AsyncIterator[Served]:
-    """Trees near each other, published and served."""
+def fill(database: Database) -> None:
+    """Trees near each other."""
     database.declare(TREES, PARKS, CALLS)
     database.run(
         "INSERT INTO city.trees (number, genus, geom) SELECT n::text, 'Tilia',"
         " ST_Point(4.85 + n * 0.00001, 45.2, 4326) FROM generate_series(1, 200) n"
     )
-    async with serving(database) as running:
-        yield running, database
+
+
+@pytest.fixture(scope="module")
+def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
+    with copies_of(server, template, fill) as copies:
+        yield copies
+
+
+@pytest.fixture
+async def service(cities: Copies) -> AsyncIterator[Served]:
+    with cities() as database:
+        async with serving(database) as running:
+            yield running, database
 
 
 async def raw(service: Service, path: str, accepts: str) -> tuple[httpx.Response, bytes]:

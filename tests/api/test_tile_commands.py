@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from typer.testing import CliRunner, Result
 
 from layers.catalogue_files import CatalogueFiles
 from layers.cli import apply_catalogue
+from layers.database_urls import DatabaseUrls
 from layers.tilesets import Tileset
 from quartier import app
-from tests.conftest import Database
+from tests.conftest import Copies, Database, copies_of
 from tests.examples import COMMON, PARKS, TREES
 
 pytestmark = pytest.mark.db
@@ -24,9 +25,8 @@ pytestmark = pytest.mark.db
 Quartier = Callable[..., Result]
 
 
-@pytest.fixture
-def quartier(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quartier:
-    """The command, on a city of two trees and a park."""
+def fill(database: Database) -> None:
+    """Two trees and a park."""
     database.declare(TREES, PARKS)
     database.run(
         "INSERT INTO city.trees (number, genus, height, planted, geom) VALUES"
@@ -37,6 +37,23 @@ def quartier(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "INSERT INTO city.parks (name, geom)"
         " VALUES ('Park', ST_MakeEnvelope(4.849, 45.199, 4.851, 45.201, 4326))"
     )
+
+
+@pytest.fixture(scope="module")
+def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
+    with copies_of(server, template, fill) as copies:
+        yield copies
+
+
+@pytest.fixture
+def database(cities: Copies) -> Iterator[Database]:
+    with cities() as copy:
+        yield copy
+
+
+@pytest.fixture
+def quartier(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quartier:
+    """The command, on that city."""
     monkeypatch.setenv("QUARTIER_DATABASE_URL", database.urls.owner)
     monkeypatch.setenv("QUARTIER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "200")

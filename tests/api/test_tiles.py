@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import mapbox_vector_tile
@@ -13,9 +13,10 @@ import mercantile
 import pytest
 
 from api.tile_path import TilePath
+from layers.database_urls import DatabaseUrls
 from layers.errors import StoreBusy
 from tests.api.conftest import NOWHERE, Service, serving
-from tests.conftest import Database
+from tests.conftest import Copies, Database, copies_of
 from tests.examples import CALLS, PARKS, TREES
 from tiles.parts import Budget
 
@@ -34,9 +35,8 @@ def decoded(body: bytes) -> dict[str, Any]:
     return tile
 
 
-@pytest.fixture
-async def service(database: Database) -> AsyncIterator[tuple[Service, Database]]:
-    """Two trees far apart and a park, published and served."""
+def fill(database: Database) -> None:
+    """Two trees far apart and a park."""
     database.declare(TREES, PARKS, CALLS)
     database.run(
         "INSERT INTO city.trees (number, genus, height, planted, geom) VALUES"
@@ -48,8 +48,19 @@ async def service(database: Database) -> AsyncIterator[tuple[Service, Database]]
         "INSERT INTO city.parks (name, geom)"
         " VALUES ('Park', ST_MakeEnvelope(4.849, 45.199, 4.851, 45.201, 4326))"
     )
-    async with serving(database) as running:
-        yield running, database
+
+
+@pytest.fixture(scope="module")
+def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
+    with copies_of(server, template, fill) as copies:
+        yield copies
+
+
+@pytest.fixture
+async def service(cities: Copies) -> AsyncIterator[tuple[Service, Database]]:
+    with cities() as database:
+        async with serving(database) as running:
+            yield running, database
 
 
 Served = tuple[Service, Database]

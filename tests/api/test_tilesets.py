@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from rasterio.shutil import copy as gdal_copy
 
 from layers.catalogue_files import CatalogueFiles
 from layers.cli import apply_catalogue
+from layers.database_urls import DatabaseUrls
 from layers.tilesets import Tileset
 from tests.api.conftest import Service, serving
-from tests.conftest import Database
+from tests.conftest import Copies, Database, copies_of
 from tests.examples import COMMON, TREES
 from tests.unit.tiles.test_archives import META
 from tiles.address import TileAddress
@@ -62,11 +63,17 @@ class Published:
         return await self.service.get(path, **headers)
 
 
+@pytest.fixture(scope="module")
+def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
+    with copies_of(server, template, lambda database: database.declare(TREES)) as copies:
+        yield copies
+
+
 @pytest.fixture
-async def city(database: Database, tmp_path: Path) -> AsyncIterator[Published]:
-    database.declare(TREES)
-    async with serving(database) as running:
-        yield Published(running, database, tmp_path)
+async def city(cities: Copies, tmp_path: Path) -> AsyncIterator[Published]:
+    with cities() as database:
+        async with serving(database) as running:
+            yield Published(running, database, tmp_path)
 
 
 def write_archive(path: Path, tiles: dict[TileAddress, bytes]) -> None:

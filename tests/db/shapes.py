@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import mapbox_vector_tile
@@ -59,12 +59,17 @@ def answer(database: Database, query: TileQuery) -> tuple[int, bytes, int]:
 
 
 def tiles_of(database: Database, of: Layer, at: Iterable[TileAddress]) -> dict[TileAddress, bytes]:
+    return dict(_asked(database, ((address, query_of(of, address)) for address in at)))
+
+
+def _asked(
+    database: Database, queries: Iterable[tuple[TileAddress, TileQuery]]
+) -> Iterator[tuple[TileAddress, bytes]]:
+    """The bytes of many tiles, over one connection."""
     with database.connect("web") as connection:
-        found = {}
-        for address in at:
-            row = connection.execute(sa.text(_bound(query_of(of, address)))).one()
-            found[address] = bytes(row[1] or b"")
-        return found
+        for address, query in queries:
+            row = connection.execute(sa.text(_bound(query))).one()
+            yield address, bytes(row[1] or b"")
 
 
 def _bound(query: TileQuery) -> str:
@@ -85,6 +90,12 @@ def features(tile: bytes) -> list[dict[str, Any]]:
 
 def labels(database: Database, of: Layer, at: TileAddress) -> list[dict[str, Any]]:
     return features(answer(database, label_query(of, f"{of.id}:labels", at))[1])
+
+
+def labels_in(database: Database, of: Layer, at: Iterable[TileAddress]) -> list[dict[str, Any]]:
+    """The labels of all these tiles."""
+    queries = ((address, label_query(of, f"{of.id}:labels", address)) for address in at)
+    return [label for _, tile in _asked(database, queries) for label in features(tile)]
 
 
 def log_of(database: Database, of: Layer) -> ChangeLog:

@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from typer.testing import CliRunner, Result
 from ingest.run import Job, run
 from layers.catalogue_files import read_catalogue
 from layers.cli import apply_catalogue
+from layers.database_urls import DatabaseUrls
 from quartier import app
-from tests.conftest import Database
+from tests.conftest import Copies, Database, copies_of
 from tests.examples import COMMON
 
 pytestmark = pytest.mark.db
@@ -78,14 +79,18 @@ class City:
         ]
 
 
-@pytest.fixture
-def city(database: Database, tmp_path: Path) -> City:
-    catalogue = tmp_path / "catalogue"
+def a_city(database: Database, folder: Path) -> City:
+    catalogue = folder / "catalogue"
     (catalogue / "layers").mkdir(parents=True)
-    made = City(database, catalogue, tmp_path)
+    made = City(database, catalogue, folder)
     made.declare(TREES)
     made.declare(PARKS)
-    declared = read_catalogue(catalogue)
+    return made
+
+
+def fill(database: Database, folder: Path) -> None:
+    made = a_city(database, folder)
+    declared = read_catalogue(made.catalogue)
     apply_catalogue(database.urls.ingest, declared)
     good = made.file("good.csv", GOOD)
     run(database.urls.ingest, Job(layer=declared.layers["trees"], files=(good,)))
@@ -93,7 +98,21 @@ def city(database: Database, tmp_path: Path) -> City:
         "INSERT INTO city.parks (name, geom)"
         " VALUES ('Park', ST_MakeEnvelope(4, 45, 4.1, 45.1, 4326))"
     )
-    return made
+
+
+@pytest.fixture(scope="module")
+def cities(
+    server: DatabaseUrls, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Copies]:
+    folder = tmp_path_factory.mktemp("city")
+    with copies_of(server, template, lambda database: fill(database, folder)) as copies:
+        yield copies
+
+
+@pytest.fixture
+def city(cities: Copies, tmp_path: Path) -> Iterator[City]:
+    with cities() as database:
+        yield a_city(database, tmp_path)
 
 
 def geojson(*features: dict[str, Any], **members: Any) -> str:
@@ -322,9 +341,9 @@ def test_a_wrong_command_says_what_is_wrong(
 
 
 def test_a_database_that_was_never_prepared_says_what_to_run(
-    city: City, database: Database
+    city: City,
 ) -> None:
-    database.run("DROP SCHEMA quartier CASCADE", role="owner")
+    city.database.run("DROP SCHEMA quartier CASCADE", role="owner")
     refused = city.quartier("ingest", "trees", city.file("t.csv", GOOD))
     assert refused.exit_code == 1
     assert "run quartier apply" in refused.stderr

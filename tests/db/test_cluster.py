@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,6 +24,7 @@ from layers.cluster import Cluster, DatabaseUrls, open_store
 from layers.errors import ClusterError, StoreUnavailable
 from layers.postgres_tools import Account
 from layers.settings import StoreSettings
+from tests.conftest import make_home
 
 pytestmark = pytest.mark.db
 
@@ -61,8 +61,7 @@ def homes() -> Iterator[Callable[[], Path]]:
     made: list[Path] = []
 
     def make() -> Path:
-        home = Path(tempfile.mkdtemp(prefix="quartier-test-", dir="/tmp"))
-        home.chmod(0o755)
+        home = make_home("quartier-test-")
         made.append(home)
         return home
 
@@ -77,8 +76,7 @@ def homes() -> Iterator[Callable[[], Path]]:
 @pytest.fixture(scope="module")
 def finished() -> Iterator[Path]:
     """A home whose cluster is made and stopped."""
-    home = Path(tempfile.mkdtemp(prefix="quartier-test-", dir="/tmp"))
-    home.chmod(0o755)
+    home = make_home("quartier-test-")
     with cluster(home).hold():
         pass
     yield home

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from sqlalchemy.exc import DatabaseError
 from ingest.errors import SourceRefused
 from ingest.report import Report
 from ingest.run import Job, run
+from layers.database_urls import DatabaseUrls
 from layers.errors import ChangeRefused
 from layers.model import Layer
 from layers.runs import RUN_LOCK
-from tests.conftest import Database
+from tests.conftest import Copies, Database, copies_of
 from tests.examples import CALLS, PATHS, TREES, layer
 
 pytestmark = pytest.mark.db
@@ -73,12 +74,23 @@ def counted(report: Report, *names: str) -> tuple[int, ...]:
     return tuple(getattr(report.counts, name) for name in names)
 
 
+@pytest.fixture(scope="module")
+def planted(
+    server: DatabaseUrls, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Copies]:
+    def plant(database: Database) -> None:
+        database.declare(TREES)
+        ingest(database, TREES, csv(tmp_path_factory.mktemp("planted"), *THREE))
+
+    with copies_of(server, template, plant) as copies:
+        yield copies
+
+
 @pytest.fixture
-def trees(database: Database, tmp_path: Path) -> Database:
+def trees(planted: Copies) -> Iterator[Database]:
     """Three trees of a file, at revision 1; the third has no place."""
-    database.declare(TREES)
-    ingest(database, TREES, csv(tmp_path, *THREE))
-    return database
+    with planted() as database:
+        yield database
 
 
 def test_a_first_load_publishes_typed_rows_at_revision_1(trees: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from layers.database_urls import DatabaseUrls
 from layers.model import Layer, Overview
 from layers.overviews import ROW_DEPTH
 from layers.triggers import LOG_BOUND, ROW_BOUND
-from tests.conftest import EXISTING, Database
+from tests.conftest import EXISTING, Copies, Database, copies_of
 from tests.examples import ANYTHING, CALLS, PARKS, PATHS, TREES
 
 pytestmark = pytest.mark.db
@@ -46,15 +48,25 @@ def changes(database: Database, layer: Layer = TREES) -> set[tuple[Any, ...]]:
     return {tuple(row) for row in rows}
 
 
-@pytest.fixture
-def trees(database: Database) -> Database:
+def plant(database: Database) -> None:
     """Three trees, at revision 1."""
     database.declare(TREES)
     database.run(
         "INSERT INTO city.trees (number, genus, planted, geom) SELECT n, 'Tilia', '2020-01-01',"
         " ST_Point(4.85 + n * 0.01, 45.2, 4326) FROM generate_series(1, 3) n"
     )
-    return database
+
+
+@pytest.fixture(scope="module")
+def planted(server: DatabaseUrls, template: str) -> Iterator[Copies]:
+    with copies_of(server, template, plant) as copies:
+        yield copies
+
+
+@pytest.fixture
+def trees(planted: Copies) -> Iterator[Database]:
+    with planted() as database:
+        yield database
 
 
 def test_a_statement_that_changes_rows_makes_one_revision(trees: Database) -> None:

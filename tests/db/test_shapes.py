@@ -21,10 +21,12 @@ from tests.db.shapes import (
     features,
     kept,
     labels,
+    labels_in,
     query_of,
     random_area,
     random_line,
     rebuild,
+    tiles_of,
 )
 from tests.examples import layer
 from tiles.address import TileAddress
@@ -113,22 +115,24 @@ def test_every_shape_larger_than_a_pixel_is_in_each_tile_it_reaches(
     insert(database, of, [shape_for(of, dice) for _ in range(400)])
     rows = database.run(f"SELECT fid, ST_AsBinary(tile_geom) FROM city.{of.id}")
     shapes = {fid: shapely.from_wkb(bytes(wkb)) for fid, wkb in rows}
-    seen = 0
+    asked = []
     for z in range(14):
         for _ in range(4):
             middle = shapely.centroid(shapes[dice.choice(list(shapes))])
             side = WORLD_M / 2.0**z
-            at = TileAddress(
-                z, int((middle.x + WORLD_M / 2) / side), int((WORLD_M / 2 - middle.y) / side)
-            )
-            found = {f["id"] for f in features(answer(database, query_of(of, at))[1])}
-            wanted = {
-                fid
-                for fid, shape in shapes.items()
-                if larger_than_a_pixel(shape, z) and in_extent(shape, at)
-            }
-            assert wanted <= found, at
-            seen += len(wanted)
+            x, y = int((middle.x + WORLD_M / 2) / side), int((WORLD_M / 2 - middle.y) / side)
+            asked.append(TileAddress(z, x, y))
+    tiles = tiles_of(database, of, asked)
+    seen = 0
+    for at in asked:
+        found = {f["id"] for f in features(tiles[at])}
+        wanted = {
+            fid
+            for fid, shape in shapes.items()
+            if larger_than_a_pixel(shape, at.z) and in_extent(shape, at)
+        }
+        assert wanted <= found, at
+        seen += len(wanted)
     assert seen > 200
 
 
@@ -387,12 +391,8 @@ def test_each_polygon_is_named_in_exactly_one_tile_of_a_zoom(database: Database)
             for dy in (-1, 0, 1)
         }
         last = 2**z - 1
-        found = [
-            label
-            for x, y in sorted(asked)
-            if 0 <= x <= last and 0 <= y <= last
-            for label in labels(database, AREAS, TileAddress(z, x, y))
-        ]
+        inside = sorted((x, y) for x, y in asked if 0 <= x <= last and 0 <= y <= last)
+        found = labels_in(database, AREAS, [TileAddress(z, x, y) for x, y in inside])
         assert sorted(label["id"] for label in found) == wanted, z
         for label in found:
             assert all(0 <= n < 4096 for n in label["geometry"]["coordinates"])

@@ -12,7 +12,7 @@ import pytest
 from layers.database_urls import DatabaseUrls
 from layers.model import Layer
 from tests.asking import Asker, asking, decoded, features
-from tests.conftest import Database, fresh_database
+from tests.conftest import Copies, Database, copies_of
 from tests.examples import layer
 from tiles.address import Show, TileAddress
 from tiles.drawn import Drawn
@@ -39,10 +39,9 @@ COUNT = 1200
 
 
 @pytest.fixture(scope="module")
-def filled(server: DatabaseUrls, template: str) -> Iterator[Database]:
+def filled(cities: Copies) -> Iterator[Database]:
     """Tests that change nothing share it."""
-    with fresh_database(server, template) as database:
-        fill_all(database)
+    with cities() as database:
         yield database
 
 
@@ -52,11 +51,17 @@ def web(filled: Database) -> Iterator[Asker]:
         yield asker
 
 
+@pytest.fixture(scope="module")
+def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
+    with copies_of(server, template, fill_all) as copies:
+        yield copies
+
+
 @pytest.fixture
-def city(database: Database) -> Database:
+def city(cities: Copies) -> Iterator[Database]:
     """One to change."""
-    fill_all(database)
-    return database
+    with cities() as database:
+        yield database
 
 
 @pytest.fixture

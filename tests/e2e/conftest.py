@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -21,6 +20,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from tests.conftest import make_home
 
 ROOT = Path(__file__).resolve().parents[2]
 QUARTIER = Path(sys.executable).with_name("quartier")
@@ -51,6 +52,11 @@ class Up:
 
     def said(self) -> str:
         return self.log.read_text()
+
+    def start_again(self) -> None:
+        """Start it where it lived; it answers at another address."""
+        again = start_up(self.home, self.log)
+        self.url, self.process = again.url, again.process
 
 
 def _ready(url: str) -> bool:
@@ -87,8 +93,7 @@ def stop(up: Up) -> int:
 
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="quartier-e2e-"))
-    folder.chmod(0o755)
+    folder = make_home("quartier-e2e-")
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -53,7 +53,8 @@ def bare_sql(layer: Layer) -> str:
     """What a tile server with no promises would run on the same rows and columns."""
     columns = "".join(f", {ident(column.name)}" for column in layer.tile_columns)
     return f"""
-        SELECT ST_AsMVT(m, {literal(layer.id)}, {EXTENT}, 'geom', 'fid') AS tile FROM (
+        SELECT ST_AsMVT(m, {literal(layer.id)}, {EXTENT}, 'geom', 'fid') AS tile,
+               0 AS features FROM (
             SELECT ST_AsMVTGeom(tile_geom, ST_TileEnvelope($1, $2, $3), {EXTENT}, {BUFFER}, true)
                        AS geom, fid{columns}
             FROM {CITY}.{ident(layer.id)}

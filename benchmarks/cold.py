@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from benchmarks.addresses import drawn
 from benchmarks.city import City
 from benchmarks.client import Client
 from benchmarks.datasets import FEATURES
-from benchmarks.ours import make_cold, tile_path
+from benchmarks.ours import make_cold, published, statement, tile_path
 from benchmarks.peers import peers_serving
 from benchmarks.result import Result
 from benchmarks.rounds import percentile
@@ -35,7 +36,7 @@ from layers.sql import ident, literal
 from layers.store import QUERY_SETTINGS
 from layers.tables import CITY
 from tiles.address import TileAddress
-from tiles.point_query import point_query
+from tiles.fullness import Fullness
 from tiles.query import BUFFER, EXTENT, TileQuery
 from tiles.render import compress
 
@@ -95,35 +96,41 @@ def _http(
 
 async def _statements(city: City, layer: Layer, runner: asyncio.Runner) -> dict[str, Way]:
     """Each statement on a connection of its own, with the settings of the web's connections."""
-    texts: dict[str, Callable[[TileAddress], TileQuery]] = {
-        STATEMENT: partial(point_query, layer, layer.id),
+    known, fullness = published(city, layer), Fullness()
+    queries: dict[str, Callable[[TileAddress], TileQuery]] = {
+        STATEMENT: lambda at: statement(known, at, fullness),
         BARE: partial(TileQuery, bare_sql(layer)),
     }
     found: dict[str, Way] = {}
-    for name, query in texts.items():
+    for name, query in queries.items():
         connection = await asyncpg.connect(city.urls.web, server_settings=QUERY_SETTINGS)
-        found[name] = partial(_alone, runner, name, connection, query)
+        found[name] = _Alone(name, query, connection, runner, partial(fullness.tell, layer.id))
     return found
 
 
-def _alone(
-    runner: asyncio.Runner,
-    name: str,
-    connection: Any,
-    query: Callable[[TileAddress], TileQuery],
-    at: TileAddress,
-) -> dict[str, float]:
-    """A statement and, where it sends rows, the tile made of them. asyncpg prepares it once."""
-    wanted = query(at)
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """The tile of a statement by itself, made here where the statement sends rows."""
 
-    async def fetch() -> dict[str, float]:
+    name: str
+    query: Callable[[TileAddress], TileQuery]
+    connection: Any
+    runner: asyncio.Runner
+    tell: Callable[[TileAddress, int], None]
+
+    def __call__(self, at: TileAddress) -> dict[str, float]:
+        return self.runner.run(self._ask(at))
+
+    async def _ask(self, at: TileAddress) -> dict[str, float]:
+        query = self.query(at)
         begun = time.perf_counter()
-        made = wanted.made(await connection.fetchrow(wanted.sql, *wanted.args))
-        took = {name: time.perf_counter() - begun}
+        made = query.made(await self.connection.fetchrow(query.sql, *query.args))
+        took = {self.name: time.perf_counter() - begun}
         compress(made.tile)
-        return took | ({PACKED: time.perf_counter() - begun} if name == BARE else {})
-
-    return runner.run(fetch())
+        if self.name == BARE:
+            return took | {PACKED: time.perf_counter() - begun}
+        self.tell(at, made.features)
+        return took
 
 
 def _timed(

@@ -13,8 +13,10 @@ from layers.catalog import PublishedLayer
 from layers.model import Layer
 from layers.overviews import has_cells
 from tiles.address import TileAddress
-from tiles.packed_cells import cell_query
-from tiles.point_query import is_of_points, point_query
+from tiles.cell_query import cell_query
+from tiles.fullness import Fullness
+from tiles.packed_cells import packed_cells
+from tiles.packed_points import packed_points
 from tiles.query import TileQuery, tile_query
 
 NOTICED_S = 30  # in which a worker hears of a change
@@ -40,13 +42,14 @@ def published(city: City, layer: Layer) -> PublishedLayer:
     )  # fmt: skip
 
 
-def statement(layer: PublishedLayer, at: TileAddress) -> TileQuery:
+def statement(layer: PublishedLayer, at: TileAddress, fullness: Fullness) -> TileQuery:
     """What the renderer asks first for this tile."""
+    name, large = layer.id, fullness.is_large(layer.id, at)
     if has_cells(layer.layer) and at.z < layer.detail_zoom:
-        return cell_query(layer, layer.id, at)
-    if is_of_points(layer.layer):
-        return point_query(layer.layer, layer.id, at)
-    return tile_query(layer.layer, layer.id, at)
+        return packed_cells(layer, name, at) if large else cell_query(layer, name, at)
+    if large:
+        return packed_points(layer.layer, name, at)
+    return tile_query(layer.layer, name, at)
 
 
 def make_cold(city: City, client: Client, layers: Sequence[Layer]) -> None:

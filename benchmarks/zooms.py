@@ -31,6 +31,7 @@ from layers.catalog import PublishedLayer
 from layers.model import Layer
 from layers.store import QUERY_SETTINGS
 from tiles.address import TileAddress
+from tiles.fullness import Fullness
 
 ZOOMS = range(DEEPEST + 1)
 TILES, WARM_TILES, ROUNDS = 60, 8, 3
@@ -106,14 +107,17 @@ def _statements(
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         connection = runner.run(asyncpg.connect(city.urls.web, server_settings=QUERY_SETTINGS))
         prepared: dict[str, Any] = {}
+        fullness = Fullness()
 
         def ask(layer: PublishedLayer, at: TileAddress) -> tuple[float, int, bool]:
-            query = statement(layer, at)
+            query = statement(layer, at, fullness)
             if query.sql not in prepared:
                 prepared[query.sql] = runner.run(connection.prepare(query.sql))
             begun = time.perf_counter()
             made = query.made(runner.run(prepared[query.sql].fetchrow(*query.args)))
-            return time.perf_counter() - begun, len(made.tile), False
+            took = time.perf_counter() - begun
+            fullness.tell(layer.id, at, made.features)
+            return took, len(made.tile), False
 
         yield {size: partial(ask, layer) for size, layer in known.items()}
         runner.run(connection.close())

@@ -15,6 +15,7 @@ from layers.model import Layer
 from tests.conftest import Database
 from tiles.address import Show, TileAddress, TileLayer
 from tiles.drawn import Drawn
+from tiles.fullness import Fullness
 from tiles.packing import decompress
 from tiles.parts import Budget, Part, make_parts
 from tiles.query import TileQuery
@@ -42,13 +43,25 @@ class Asker:
         return query.made(self.row(query)).tile
 
     def parts(
-        self, drawn: Sequence[Drawn], at: TileAddress, budget: Budget = HUGE
+        self,
+        drawn: Sequence[Drawn],
+        at: TileAddress,
+        budget: Budget = HUGE,
+        fullness: Fullness | None = None,
     ) -> tuple[list[Part], bytes]:
         """The shares of a tile and the whole of it, packed."""
-        return self._runner.run(make_parts(_OneAtATime(self._connection), drawn, at, budget))
+        return self._runner.run(
+            make_parts(_OneAtATime(self._connection), drawn, at, budget, fullness or Fullness())
+        )
 
-    def whole(self, drawn: Sequence[Drawn], at: TileAddress, budget: Budget = HUGE) -> bytes:
-        packed = self.parts(drawn, at, budget)[1]
+    def whole(
+        self,
+        drawn: Sequence[Drawn],
+        at: TileAddress,
+        budget: Budget = HUGE,
+        fullness: Fullness | None = None,
+    ) -> bytes:
+        packed = self.parts(drawn, at, budget, fullness)[1]
         return decompress(packed) if packed else b""
 
     def drawn(self, of: Layer, show: Show = Show.FEATURES) -> Drawn:

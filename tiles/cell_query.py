@@ -45,19 +45,22 @@ def depth_of(z: int) -> int:
     return min(z + TILE_DEPTH, GRID_DEPTH)
 
 
-def cells_made(published: PublishedLayer, name: str, z: int) -> str:
-    """What follows SELECT: a tile of zoom z of cells with their counts, as the MVT layer `name`."""
-    layer, depth = published.layer, depth_of(z)
-    columns = ",\n                   ".join(_columns(layer, z, depth, published.detail_zoom))
-    return f"""ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', '#id') AS tile,
+def cell_query(published: PublishedLayer, name: str, at: TileAddress) -> TileQuery:
+    """The tile's cells with their counts, as the MVT layer `name`."""
+    layer, depth = published.layer, depth_of(at.z)
+    columns = ",\n                   ".join(_columns(layer, at.z, depth, published.detail_zoom))
+    sql = f"""
+        SELECT {revision_of(layer)} AS revision,
+               ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', '#id') AS tile,
                count(*) AS features, count(*) AS seen
         FROM (
             SELECT CASE n WHEN 1 THEN fx ELSE {CLUSTER_IDS | depth << 40} + cell END AS "#id",
-                   {_place(z)} AS geom,
+                   {_place(at.z)} AS geom,
                    {columns}
             {cells_in_tile(layer, depth)}
             ORDER BY cell
         ) AS "#m\""""
+    return TileQuery(sql, (*cells_of(at, depth), at.x, at.y))
 
 
 def cells_in_tile(layer: Layer, depth: int) -> str:

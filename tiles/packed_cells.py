@@ -1,5 +1,5 @@
-"""Tiles of counted cells, of which the statement sends the counts alone where there are many: the
-tile is made here in less time. It is the one that the statement would make, byte for byte.
+"""Tiles of counted cells of which the statement sends the counts alone: where there are many, the
+tile is made here in less time. It is the one that `cell_query` makes, byte for byte.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from tiles.cell_query import (
     WORLD_MM,
     as_typed,
     cells_in_tile,
-    cells_made,
     cells_of,
     count_of,
     depth_of,
@@ -30,37 +29,35 @@ from tiles.cell_query import (
 from tiles.mvt import Codes, Numbers, Points, encode
 from tiles.query import EXTENT, Made, TileQuery, revision_of
 from tiles.vocabulary import Vocabulary, fields
-from tiles.wire import FEW, Answer, Count, Packing, Sent, either, native
+from tiles.wire import Answer, Count, Packing, Sent, native
 
 MAX_IDENTIFIER = 63  # bytes of a name in PostgreSQL
 SUMS = ("cell", "sx", "sy", "fx")
 
 
-def cell_query(published: PublishedLayer, name: str, at: TileAddress, few: int = FEW) -> TileQuery:
-    """The tile's cells with their counts, as the MVT layer `name`. A tile of a `few` cells is made
-    by the statement, a larger one of the counts it sends.
-    """
+def packed_cells(published: PublishedLayer, name: str, at: TileAddress) -> TileQuery:
+    """As `cell_query`."""
     layer, depth = published.layer, depth_of(at.z)
     groups = [f"g{number}" for number in range(1, len(groups_of(layer)) + 1)]
     packing = Packing(
         tuple(Sent(each, f"int8send({each})", ">i8") for each in SUMS),
         tuple(Count(each, each) for each in ("n", "opens", *groups)),
     )
-    found = cells_in_tile(layer, depth)
-    packed = f"""SELECT count(*) AS sent, {packing.sql()} AS rows
+    sql = f"""
+        SELECT {revision_of(layer)} AS revision, count(*) AS seen, {packing.sql()} AS rows
         FROM (
             SELECT {", ".join([*SUMS, "n", *groups])},
                    CASE WHEN n > 1 THEN {opens(layer, depth, published.detail_zoom)} ELSE 0 END
                        AS opens
-            {found}
+            {cells_in_tile(layer, depth)}
             ORDER BY cell
         ) AS "#m\""""
-    made = "SELECT " + cells_made(published, name, at.z)
-    if any(len(count_of(group).encode()) > MAX_IDENTIFIER for group in groups_of(layer)):
-        few = 0  # PostgreSQL would cut the names of these counts
-    sql = either(revision_of(layer), found, made, packed, few)
-    args = (*cells_of(at, depth), at.x, at.y)
-    return TileQuery(sql, args, partial(_made, layer, packing, name, at))
+    return TileQuery(sql, cells_of(at, depth), partial(_made, layer, packing, name, at))
+
+
+def must_be_packed(layer: Layer) -> bool:
+    """Whether PostgreSQL would cut the name of a count."""
+    return any(len(count_of(group).encode()) > MAX_IDENTIFIER for group in groups_of(layer))
 
 
 def _made(layer: Layer, packing: Packing, name: str, at: TileAddress, answer: Answer) -> Made:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tiles.address import Show, TileAddress
-from tiles.cell_query import heat_query
+from tiles.cell_query import cell_query, heat_query
 from tiles.drawn import Drawn
+from tiles.fullness import Fullness
 from tiles.label_query import label_query
-from tiles.packed_cells import cell_query
+from tiles.packed_cells import must_be_packed, packed_cells
+from tiles.packed_points import is_of_points, packed_points
 from tiles.packing import compress
-from tiles.point_query import is_of_points, point_query
 from tiles.query import (
     MAX_FEATURES,
     Cut,
@@ -75,10 +76,14 @@ class Part:
 
 
 async def make_parts(
-    database: Database, drawn: Sequence[Drawn], at: TileAddress, budget: Budget
+    database: Database,
+    drawn: Sequence[Drawn],
+    at: TileAddress,
+    budget: Budget,
+    fullness: Fullness,
 ) -> tuple[list[Part], bytes]:
     """The shares of a tile in the order asked, and the whole tile as gzip, within its budget."""
-    makers = [_part(database, each, at, budget.features) for each in drawn]
+    makers = [_part(database, each, at, budget.features, fullness) for each in drawn]
     parts = [await makers[0]] if len(makers) == 1 else list(await asyncio.gather(*makers))
     while True:
         packed = await _packed(parts)
@@ -132,12 +137,16 @@ def _rung(features: int) -> int:
     return max(1, rung)
 
 
-async def _part(database: Database, drawn: Drawn, at: TileAddress, most: int) -> Part:
-    query = _first_query(drawn, at, most)
+async def _part(
+    database: Database, drawn: Drawn, at: TileAddress, most: int, fullness: Fullness
+) -> Part:
+    query = _packed_query(drawn, at, most, fullness) or _first_query(drawn, at, most)
     row = await database.fetchrow(query.sql, *query.args)
     if drawn.shows_features(at.z) and _whole(row["seen"]) > most:
         return await _cut(database, drawn, at, Cut(most))
     made = await _made(query, row)
+    if _can_be_packed(drawn, at):
+        fullness.tell(drawn.name, at, made.features)
     return Part(drawn, _whole(row["revision"]), made.tile, made.features, made.features, Cut(most))
 
 
@@ -147,6 +156,23 @@ async def _made(query: TileQuery, row: Row) -> Made:
     if isinstance(rows, bytes) and len(rows) > INLINE_BYTES:
         return await asyncio.to_thread(query.made, row)
     return query.made(row)
+
+
+def _packed_query(drawn: Drawn, at: TileAddress, most: int, fullness: Fullness) -> TileQuery | None:
+    """The query of which a tile is made here, where that is sooner done."""
+    if not _can_be_packed(drawn, at):
+        return None
+    large = fullness.is_large(drawn.name, at)
+    if drawn.shows_cells(at.z):
+        must = must_be_packed(drawn.layer)
+        return packed_cells(drawn.published, drawn.name, at) if large or must else None
+    return packed_points(drawn.layer, drawn.name, at, most) if large else None
+
+
+def _can_be_packed(drawn: Drawn, at: TileAddress) -> bool:
+    if drawn.wanted.show is not Show.FEATURES:
+        return False
+    return drawn.shows_cells(at.z) or is_of_points(drawn.layer)
 
 
 def _first_query(drawn: Drawn, at: TileAddress, most: int) -> TileQuery:
@@ -164,11 +190,9 @@ def _features_query(drawn: Drawn, at: TileAddress, cut: Cut, *, counts: bool = F
         return label_query(layer, name, at, cut, counts=counts)
     if (query := shape_query(layer, name, at, cut, counts=counts)) is not None:
         return query
-    if counts:
-        return cut_query(layer, name, at, cut)
-    if is_of_points(layer):
-        return point_query(layer, name, at, cut.features - 1)
-    return tile_query(layer, name, at, cut.features - 1)
+    return (
+        cut_query(layer, name, at, cut) if counts else tile_query(layer, name, at, cut.features - 1)
+    )
 
 
 async def _cut(database: Database, drawn: Drawn, at: TileAddress, cut: Cut) -> Part:

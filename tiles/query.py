@@ -35,8 +35,8 @@ class TileQuery:
     many it holds); where it draws shapes, `seen` (rows, some of which may turn out to be
     nothing in the tile); and, where it may hold less than there is, `matched` rows.
 
-    Where there is a `make`, the row may have `rows` in the place of `tile` and `features`: `make`
-    makes them of those.
+    Where there is a `make`, the row has `seen` rows in the place of `tile` and `features`, which
+    `make` makes of them.
     """
 
     sql: str
@@ -45,7 +45,7 @@ class TileQuery:
 
     def made(self, row: Any) -> Made:
         """The part of a tile that the statement's row is, or is made into."""
-        if self.make is not None and row["rows"] is not None:
+        if self.make is not None:
             return self.make(row)
         return Made(bytes(row["tile"] or b""), row["features"])
 
@@ -110,25 +110,16 @@ def _tile_sql(layer: Layer, name: str, order: list[str], cut: Cut, *, counts: bo
     found = rows_in_tile(layer)
     if counts:
         found += truly_in_tile(layer, "tile_geom")
-    matched = f"(SELECT count(*) {found}) AS matched, " if counts else ""
-    return f"""
-        SELECT {revision_of(layer)} AS revision,
-               {matched}{features_made(layer, name, found, order, cut)}"""
-
-
-def rows_in_tile(layer: Layer) -> str:
-    return f"FROM {CITY}.{ident(layer.id)} WHERE tile_geom && {EXTENT_DRAWN}"
-
-
-def features_made(layer: Layer, name: str, found: str, order: list[str], cut: Cut) -> str:
-    """What follows SELECT: a tile of the rows `found`, and COUNTS."""
+    matched = f", (SELECT count(*) {found}) AS matched" if counts else ""
     columns = "".join(f", {value_of(column)}" for column in columns_in(layer, cut))
     raw = "".join(f", {ident(column.name)}" for column in columns_in(layer, cut))
     # Transform the envelope, never the column: the index is on the stored tile_geom. Order the
     # rows before their geometries are cut: what is sorted stays small. The envelope is a subquery
     # so that a prepared plan works it out once and not for each row.
-    return f"""ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', 'fid') AS tile,
-               {COUNTS}
+    return f"""
+        SELECT {revision_of(layer)} AS revision,
+               ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', 'fid') AS tile,
+               {COUNTS}{matched}
         FROM (
             SELECT fid,
                    ST_AsMVTGeom(tile_geom, (SELECT ST_TileEnvelope($1, $2, $3)::box2d),
@@ -139,7 +130,11 @@ def features_made(layer: Layer, name: str, found: str, order: list[str], cut: Cu
                 ORDER BY {", ".join(order)}
                 LIMIT {cut.features}
             ) r
-        ) AS "#m\""""  # an alias that no declared column can have
+        ) AS "#m" -- an alias that no declared column can have"""
+
+
+def rows_in_tile(layer: Layer) -> str:
+    return f"FROM {CITY}.{ident(layer.id)} WHERE tile_geom && {EXTENT_DRAWN}"
 
 
 def value_of(column: Column) -> str:

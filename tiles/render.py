@@ -12,6 +12,7 @@ from layers.errors import StoreUnavailable
 from tiles.address import TileAddress, TileLayer
 from tiles.cache import Entry, SharedTier, TileCache
 from tiles.drawn import Drawn, draw
+from tiles.fullness import Fullness
 from tiles.packing import compress, decompress
 from tiles.parts import Budget, Database, Part, make_parts
 from tiles.tally import Tally
@@ -49,6 +50,7 @@ class Renderer:
         self._database = database
         self._knowledge = knowledge
         self._budget = budget or Budget()
+        self._fullness = Fullness()
         self.tally = Tally()
         self.tiers = Tiers(cache, shared, self.tally)
 
@@ -90,7 +92,7 @@ class Renderer:
         for _ in range(ATTEMPTS):
             before = self._drawn(asked)
             shown = [each for each in before if each.layer.covers(at.z)]
-            parts, body = await make_parts(self._database, shown, at, self._budget)
+            parts, body = await make_parts(self._database, shown, at, self._budget, self._fullness)
             for part in parts:
                 await self._knowledge.catch_up(part.drawn.wanted.id, part.revision)
             if self._settled(parts, at) and _same_shape(before, self._drawn(asked)):

@@ -22,7 +22,6 @@ from tiles.vocabulary import Fields, Vocabulary
 Rows = NDArray[Any]  # of a structured type: what each row has of fixed length
 Answer = Any  # a row of the database: names to values
 FLAGS = 30  # in one count
-FEW = 400  # rows: a tile of no more is made by the database sooner than here
 TEXTS = (ColumnType.TEXT, ColumnType.JSON)
 NUMBERS = {ColumnType.INTEGER: ("int8send", ">i8"), ColumnType.NUMBER: ("float8send", ">f8")}
 
@@ -193,17 +192,3 @@ def _flags(names: Sequence[str]) -> str:
         f"CASE WHEN {ident(name)} IS NULL THEN {1 << bit} ELSE 0 END"
         for bit, name in enumerate(names)
     )
-
-
-def either(revision: str, found: str, made: str, packed: str, few: int = FEW) -> str:
-    """A statement that makes a tile of few rows itself, and of more sends them to be made into one.
-
-    `found`: FROM and WHERE of the rows. `made`: SELECT of `tile` and `features`, to which WHERE can
-    be added; `packed` such a one of `rows`. Both answer a row from nothing, and `seen` rows.
-    """
-    return f"""
-        SELECT {revision} AS revision, "#made".seen + "#packed".sent AS seen,
-               "#made".tile, "#made".features, "#packed".*
-        FROM (SELECT count(*) AS rows FROM (SELECT {found} LIMIT {few + 1}) f) AS "#few"
-        CROSS JOIN LATERAL ({made} WHERE "#few".rows <= {few}) AS "#made"
-        CROSS JOIN LATERAL ({packed} WHERE "#few".rows > {few}) AS "#packed\""""

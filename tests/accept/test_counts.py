@@ -27,8 +27,7 @@ from tests.accept.house import House, Table, house
 from tests.asking import Asker, asking, features
 from tests.conftest import Database
 from tiles.address import TileAddress
-from tiles.cell_query import Slice, heat_query, slice_query
-from tiles.packed_cells import cell_query
+from tiles.cell_query import Slice, cell_query, heat_query, slice_query
 
 pytestmark = [pytest.mark.real, pytest.mark.db]
 

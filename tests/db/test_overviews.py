@@ -20,8 +20,7 @@ from layers.overviews import ROW_DEPTH
 from tests.conftest import Database
 from tests.examples import layer
 from tiles.address import TileAddress
-from tiles.cell_query import Slice, depth_of, heat_query, slice_query
-from tiles.packed_cells import cell_query
+from tiles.cell_query import Slice, cell_query, depth_of, heat_query, slice_query
 from tiles.query import TileQuery
 
 pytestmark = pytest.mark.db

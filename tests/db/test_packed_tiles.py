@@ -17,13 +17,15 @@ from tests.asking import Asker, asking, features, published
 from tests.conftest import Database, fresh_database
 from tests.examples import layer
 from tiles.address import TileAddress
-from tiles.packed_cells import cell_query
-from tiles.point_query import point_query
-from tiles.query import MAX_FEATURES, TileQuery
+from tiles.cell_query import cell_query
+from tiles.fullness import MANY, Fullness
+from tiles.packed_cells import packed_cells
+from tiles.packed_points import packed_points
+from tiles.parts import Budget
+from tiles.query import TileQuery, tile_query
 
 pytestmark = pytest.mark.db
 
-ALL_MADE, NONE_MADE = 10**9, 0  # rows of which the statement makes a tile
 TYPES = {
     "word": "text", "other": "text", "whole": "integer", "real": "number", "yes": "boolean",
     "day": "date", "instant": "datetime", "clock": "time", "nested": "json",
@@ -55,16 +57,14 @@ class City:
     owner: Asker
     database: Database
 
-    def both(self, query: Any, *asked: Any) -> tuple[bytes, bytes, int]:
+    def both(self, ours: TileQuery, theirs: TileQuery) -> tuple[bytes, bytes, int]:
         """The tile as it is made here, as PostGIS makes it, and how many features it has."""
-        here, there = (self._made(query(*asked, few=few)) for few in (NONE_MADE, ALL_MADE))
+        here, there = (query.made(self.owner.row(query)) for query in (ours, theirs))
         assert here.features == there.features
         return here.tile, there.tile, here.features
 
-    def _made(self, query: TileQuery) -> Any:
-        row = self.owner.row(query)
-        assert (row["rows"] is None) == (row["sent"] == 0)
-        return query.made(row)
+    def of_points(self, of: Layer, at: TileAddress) -> tuple[bytes, bytes, int]:
+        return self.both(packed_points(of, of.id, at), tile_query(of, of.id, at))
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_features_are_those_that_postgis_writes(
     city.owner.run("BEGIN")
     try:
         write(city, of, at, rows)
-        here, there, _ = city.both(point_query, of, of.id, TileAddress(at.z, at.x, at.y))
+        here, there, _ = city.of_points(of, TileAddress(at.z, at.x, at.y))
     finally:
         city.owner.run("ROLLBACK")
     assert here == there
@@ -213,28 +213,28 @@ def test_a_tile_of_very_many_values_and_columns_is_the_same(
         )
         with asking(database) as web:
             at = TileAddress(*_tile(4.85, 45.2, 12))
-            here, there, found = City(web, database).both(point_query, wide, "wide", at)
+            here, there, found = City(web, database).of_points(wide, at)
     assert found == 4000
     assert here == there
 
 
-def test_few_rows_are_made_into_a_tile_by_the_statement_and_more_are_sent(city: City) -> None:
-    of, at = LAYERS[0], mercantile.Tile(8412, 5856, 14)
-    asked = TileAddress(at.z, at.x, at.y)
+def test_a_tile_known_to_be_large_is_made_of_packed_rows_and_is_cut_like_any(city: City) -> None:
+    of, at = LAYERS[0], TileAddress(14, 8412, 5856)
+    fullness = Fullness()
     city.owner.run("BEGIN")
     try:
-        write(city, of, at, [PLAIN] * 5)
-        few, many = (
-            city.owner.row(point_query(of, of.id, asked, MAX_FEATURES, few)) for few in (5, 4)
-        )
-        capped = city.owner.row(point_query(of, of.id, asked, 3, 2))
+        write(city, of, mercantile.Tile(8412, 5856, 14), [PLAIN] * 9)
+        first = city.owner.whole([city.owner.drawn(of)], at, fullness=fullness)
+        fullness.tell(of.id, at, MANY + 1)
+        again = city.owner.whole([city.owner.drawn(of)], at, fullness=fullness)
+        fullness.tell(of.id, at, MANY + 1)
+        few = Budget(features=4)
+        [part], _ = city.owner.parts([city.owner.drawn(of)], at, few, fullness)
     finally:
         city.owner.run("ROLLBACK")
-    assert few["rows"] is None
-    assert len(features(few["tile"])) == few["seen"] == 5
-    assert not many["tile"]
-    assert many["sent"] == many["seen"] == 5
-    assert capped["seen"] == 4, "more than may be in it, and no more are sent than tell so"
+    assert first == again
+    assert len(features(again)) == 9
+    assert (part.kept, part.matched) == (4, 9)
 
 
 # Cells -------------------------------------------------------------------------------------------
@@ -277,8 +277,9 @@ def test_cells_are_those_that_postgis_writes(database: Database, kind: str) -> N
                 mercantile.tile(4.85 + 0.02 * step, 45.2 + 0.01 * step, z) for step in range(9)
             }
             for at in tiles:
+                asked = published(database, of), "busy", TileAddress(at.z, at.x, at.y)
                 here, there, found = City(web, database).both(
-                    cell_query, published(database, of), "busy", TileAddress(at.z, at.x, at.y)
+                    packed_cells(*asked), cell_query(*asked)
                 )
                 assert here == there
                 seen += found
@@ -300,8 +301,7 @@ def test_a_count_is_named_after_its_group_however_long(database: Database) -> No
         kinds=groups,
     )
     with asking(database) as web:
-        query = cell_query(published(database, of), "long", TileAddress(0, 0, 0))
-        [cell] = features(web.tile(query))
+        [cell] = features(web.whole([web.drawn(of)], TileAddress(0, 0, 0)))
     assert [cell["properties"][f"point_count:{group}"] for group in groups] == [1, 1]
 
 

@@ -18,16 +18,14 @@ from tiles.query import (
     BUFFER,
     EXTENT,
     MAX_FEATURES,
-    Cut,
     Made,
     TileQuery,
     drawing_order,
-    features_made,
     revision_of,
     rows_in_tile,
 )  # fmt: skip
 from tiles.vocabulary import Vocabulary
-from tiles.wire import FEW, TEXTS, Answer, Carried, Packing, Rows, Sent, either, native
+from tiles.wire import TEXTS, Answer, Carried, Packing, Rows, Sent, native
 
 UNIT_BITS = 12  # of a place within a tile
 DEEPEST_BY_CELL = ROW_DEPTH - UNIT_BITS - 1  # one bit is left to round with
@@ -39,22 +37,10 @@ BY_PLACE = (
 )
 
 
-def point_query(
-    layer: Layer, name: str, at: TileAddress, most: int = MAX_FEATURES, few: int = FEW
-) -> TileQuery:
-    """As `tile_query`, of a layer of points. A tile of a `few` rows is made by the statement, a
-    larger one of the rows it sends.
-    """
+def packed_points(layer: Layer, name: str, at: TileAddress, most: int = MAX_FEATURES) -> TileQuery:
+    """As `tile_query`, of a layer of points."""
     wanted = _Wanted(layer, _by_cell(at), most)
-    found = rows_in_tile(layer)
-    sql = either(
-        revision_of(layer),
-        found,
-        "SELECT " + features_made(layer, name, found, drawing_order(layer), Cut(few)),
-        _packed(wanted, found),
-        few,
-    )
-    return TileQuery(sql, at, partial(_made, wanted, name, at))
+    return TileQuery(_sql(wanted), at, partial(_made, wanted, name, at))
 
 
 def is_of_points(layer: Layer) -> bool:
@@ -89,14 +75,17 @@ class _Wanted:
         return all(name.removeprefix("-") in numbers for name in self.layer.priority)
 
 
-def _packed(wanted: _Wanted, found: str) -> str:
+def _sql(wanted: _Wanted) -> str:
+    layer = wanted.layer
     columns = "".join(f", {column}" for column in wanted.carried.selected())
     texts = "".join(f",\n               {text}" for text in wanted.carried.texts())
-    order = "" if wanted.ordered_here else f"ORDER BY {', '.join(drawing_order(wanted.layer))}"
-    return f"""SELECT count(*) AS sent, {wanted.packing.sql()} AS rows{texts}
+    order = "" if wanted.ordered_here else f"ORDER BY {', '.join(drawing_order(layer))}"
+    return f"""
+        SELECT {revision_of(layer)} AS revision, count(*) AS seen,
+               {wanted.packing.sql()} AS rows{texts}
         FROM (
             SELECT fid, cell, tile_geom{columns}
-            {found}
+            {rows_in_tile(layer)}
             {order}
             LIMIT {wanted.most + 1}
         ) AS "#m\""""
@@ -104,7 +93,7 @@ def _packed(wanted: _Wanted, found: str) -> str:
 
 def _made(wanted: _Wanted, name: str, at: TileAddress, answer: Answer) -> Made:
     rows = wanted.packing.read(answer["rows"])
-    if len(rows) != answer["sent"]:
+    if len(rows) != answer["seen"]:
         raise RuntimeError(f"{len(rows)} of {answer['seen']} rows of {wanted.layer.id} came")
     x, y = _by_cell_place(rows, at) if wanted.by_cell else _by_place(rows, at)
     drawn = np.ones(len(rows), np.bool_)

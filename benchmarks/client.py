@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -47,10 +48,16 @@ def length_of(status: int, headers: Headers) -> int | None:
 
 
 class Client:
-    """Keeps its connection; a server that closes it is an error."""
+    """Keeps its connection; a server that closes it is an error, unless it may: then it is opened
+    once more.
+    """
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+    def __init__(self, url: str, *, may_close: bool = False) -> None:
+        self._url, self._may_close = url, may_close
+        self._open()
+
+    def _open(self) -> None:
+        parts = urlsplit(self._url)
         self._socket = socket.create_connection((parts.hostname, parts.port), TIMEOUT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._host = parts.netloc
@@ -68,6 +75,16 @@ class Client:
         self._socket.close()
 
     def get(self, path: str, **headers: str) -> Answer:
+        try:
+            return self._get(path, headers)
+        except ConnectionError:
+            if not self._may_close:
+                raise
+        self._socket.close()
+        self._open()
+        return self._get(path, headers)
+
+    def _get(self, path: str, headers: Mapping[str, str]) -> Answer:
         self._socket.sendall(request(path, self._host, headers))
         status, said = read_head(self._until(b"\r\n\r\n"))
         length = length_of(status, said)

@@ -133,7 +133,7 @@ def _others(city: City, layers: Mapping[DataSet, Layer]) -> Iterator[list[Way]]:
         yield [
             Way(
                 (size.says, peer.name),
-                partial(_from_peer, stack.enter_context(Client(peer.url)), path),
+                partial(_from_peer, stack.enter_context(Client(peer.url, may_close=True)), path),
                 PEER_S,
             )
             for peer in stack.enter_context(peers_serving(city, caching=False))

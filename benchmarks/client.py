@@ -25,7 +25,7 @@ class Answer:
         return dict(self.headers).get(name, b"")
 
 
-def request(path: str, host: str, headers: dict[str, str]) -> bytes:
+def request(path: str, host: str, headers: Mapping[str, str]) -> bytes:
     """The bytes that ask for a path."""
     lines = [f"GET {path} HTTP/1.1", f"host: {host}"]
     lines += [f"{name.replace('_', '-')}: {said}" for name, said in headers.items()]

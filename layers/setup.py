@@ -41,6 +41,11 @@ def _make_extension(connection: sa.Connection) -> None:
     version = int(connection.scalar(sa.text("SHOW server_version_num")) or 0)
     if version < MINIMUM_POSTGRES:
         raise StoreUnavailable(f"PostgreSQL {version // 10_000} is too old; Quartier needs 15")
+    encoding = connection.scalar(sa.text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise StoreUnavailable(
+            f"the database is encoded in {encoding}; make it with CREATE DATABASE … ENCODING 'UTF8'"
+        )
     installed = sa.text("SELECT extversion FROM pg_extension WHERE extname = 'postgis'")
     if connection.scalar(installed) is None:
         connection.execute(sa.text("CREATE EXTENSION IF NOT EXISTS postgis"))
@@ -62,6 +67,13 @@ def _make_roles(connection: sa.Connection) -> None:
                 END $$"""
             )
         )
+    # To count a layer anew takes a temporary table; some databases allow it to nobody at first.
+    database = ident(str(connection.scalar(sa.text("SELECT current_database()"))))
+    has = sa.text(
+        "SELECT has_database_privilege('quartier_ingest', current_database(), 'TEMPORARY')"
+    )
+    if not connection.scalar(has):
+        connection.execute(sa.text(f"GRANT TEMPORARY ON DATABASE {database} TO quartier_ingest"))
     member = sa.text("SELECT pg_has_role(current_user, :role, 'MEMBER')")
     for role in ROLES:
         if not connection.scalar(member, {"role": role}):

@@ -30,6 +30,7 @@ class Asker:
         self._database = database
         self._runner = asyncio.Runner()
         self._connection = self._runner.run(asyncpg.connect(getattr(database.urls, role)))
+        self.asked: list[str] = []  # statements that parts were made by
 
     def run(self, sql: str, *args: object) -> None:
         self._runner.run(self._connection.execute(sql, *args))
@@ -51,7 +52,9 @@ class Asker:
     ) -> tuple[list[Part], bytes]:
         """The shares of a tile and the whole of it, packed."""
         return self._runner.run(
-            make_parts(_OneAtATime(self._connection), drawn, at, budget, fullness or Fullness())
+            make_parts(
+                _OneAtATime(self._connection, self.asked), drawn, at, budget, fullness or Fullness()
+            )
         )
 
     def whole(
@@ -76,12 +79,14 @@ class Asker:
 class _OneAtATime:
     """A connection answers one statement at a time; the parts of a composite ask at once."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, asked: list[str]) -> None:
         self._connection = connection
+        self._asked = asked
         self._turn = asyncio.Lock()
 
     async def fetchrow(self, sql: str, *args: object) -> Any:
         async with self._turn:
+            self._asked.append(sql)
             return await self._connection.fetchrow(sql, *args)
 
 

@@ -138,17 +138,17 @@ class Database:
         return apply_catalogue(self.urls.ingest, files)
 
 
-def _in_database(url: str, name: str) -> str:
+def in_database(url: str, name: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=f"/{name}"))
 
 
 def _urls(server: DatabaseUrls, name: str) -> DatabaseUrls:
     return DatabaseUrls(
-        owner=_in_database(server.owner, name),
-        ingest=_in_database(server.ingest, name),
-        officer=_in_database(server.officer, name),
-        web=_in_database(server.web, name),
+        owner=in_database(server.owner, name),
+        ingest=in_database(server.ingest, name),
+        officer=in_database(server.officer, name),
+        web=in_database(server.web, name),
     )
 
 
@@ -173,7 +173,7 @@ def template(server: DatabaseUrls) -> Iterator[str]:
     name = f"quartier_template_{uuid.uuid4().hex[:10]}"
     with psycopg.connect(server.owner, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-        prepare_database(_in_database(server.owner, name))
+        prepare_database(in_database(server.owner, name))
         yield name
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 

@@ -17,12 +17,12 @@ class Fullness:
         self._rows: dict[tuple[str, int, int, int], int] = {}
 
     def is_large(self, name: str, at: TileAddress) -> bool:
-        """As large as the last time; else a child is taken to have a share of what its parent has,
-        and a tile nobody knows to be small.
+        """As large as the last time; else a child is taken to have half of what its parent has, and
+        a tile nobody knows to be small.
         """
         known = self._rows.get((name, *at))
         if known is None:
-            known = self._rows.get((name, at.z - 1, at.x // 2, at.y // 2), 0) // 3
+            known = self._rows.get((name, at.z - 1, at.x // 2, at.y // 2), 0) // 2
         return known > MANY
 
     def tell(self, name: str, at: TileAddress, rows: int) -> None:

@@ -6,7 +6,7 @@ hold against each other; it takes half of the time. Mapbox Vector Tile 2.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ Whole = NDArray[Any]  # of whole numbers that are not negative
 FEATURE, ID, TAGS, PLACE = 0x12, 0x08, 0x12, 0x22  # a field's number and how it is written
 KIND = (0x18, 1)  # a point
 MOVE_TO = 9  # one place follows
+AT_ONCE = 8192  # features
 LAYER, NAME, KEY, VALUE = b"\x1a", b"\x0a", b"\x1a", b"\x22"
 LAST = b"\x28\x80\x20\x78\x02"  # 4096 units to a side; version 2
 
@@ -76,7 +77,7 @@ def encode(name: str, points: Points) -> bytes:
     body = b"".join(
         (
             field(NAME, name.encode()),
-            _features(points, ranks, len(used)),
+            *_features(points, ranks, len(used)),
             *(field(KEY, each.encode()) for each in points.names),
             points.values.joined(used),
             LAST,
@@ -102,25 +103,35 @@ def _ranked(codes: Codes, values: int) -> tuple[Whole, NDArray[np.intp]]:
     return ranks.take(by_row, mode="wrap"), order
 
 
-def _features(points: Points, ranks: Whole, values: int) -> bytes:
-    """All features, written byte by byte at once: `data[row]` has room for the longest, and what
-    is not `here` is left out.
+def _features(points: Points, ranks: Whole, values: int) -> Iterator[bytes]:
+    """A bounded number at a time, so that the room they take is bounded too."""
+    for start in range(0, len(points.ids), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        place = points.ids[part], points.x[part], points.y[part]
+        yield _written(*place, ranks[part], values)
+
+
+def _written(
+    ids: NDArray[np.int64], east: Numbers, south: Numbers, ranks: Whole, values: int
+) -> bytes:
+    """Features, written byte by byte at once: `data[row]` has room for the longest, and what is
+    not `here` is left out.
     """
     present = ranks < values
     keys = np.arange(ranks.shape[1])
     tags = _tag_lengths(ranks, present, keys)
-    x, y = _zigzag(points.x), _zigzag(points.y)
+    x, y = _zigzag(east), _zigzag(south)
     place = 1 + _lengths(x) + _lengths(y)
     head = np.where(tags > 0, 1 + _lengths(tags), 0)
-    body = 1 + _lengths(points.ids) + head + tags + len(KIND) + 1 + _lengths(place) + place
-    fixed = [body, points.ids, tags, place, x, y]
+    body = 1 + _lengths(ids) + head + tags + len(KIND) + 1 + _lengths(place) + place
+    fixed = [body, ids, tags, place, x, y]
     width = 5 + len(KIND) + sum(map(_width, fixed))
     width += len(keys) * (_width(keys) + _width(ranks))
-    written = _Writer(len(points.ids), width)
+    written = _Writer(len(ids), width)
     written.constant(FEATURE)
     written.varints(body)
     written.constant(ID)
-    written.varints(points.ids)
+    written.varints(ids)
     start = written.at
     written.constant(TAGS)
     written.varints(tags)

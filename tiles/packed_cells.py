@@ -32,21 +32,21 @@ from tiles.vocabulary import Vocabulary, fields
 from tiles.wire import Answer, Count, Packing, Sent, native
 
 MAX_IDENTIFIER = 63  # bytes of a name in PostgreSQL
-SUMS = ("cell", "sx", "sy", "fx")
 
 
 def packed_cells(published: PublishedLayer, name: str, at: TileAddress) -> TileQuery:
     """As `cell_query`."""
     layer, depth = published.layer, depth_of(at.z)
     groups = [f"g{number}" for number in range(1, len(groups_of(layer)) + 1)]
+    ids = f"CASE n WHEN 1 THEN fx ELSE {CLUSTER_IDS | depth << 40} + cell END"
     packing = Packing(
-        tuple(Sent(each, f"int8send({each})", ">i8") for each in SUMS),
+        tuple(Sent(each, f"int8send({each})", ">i8") for each in ("id", "sx", "sy")),
         tuple(Count(each, each) for each in ("n", "opens", *groups)),
     )
     sql = f"""
         SELECT {revision_of(layer)} AS revision, count(*) AS seen, {packing.sql()} AS rows
         FROM (
-            SELECT {", ".join([*SUMS, "n", *groups])},
+            SELECT {", ".join([f"{ids} AS id", "sx", "sy", "n", *groups])},
                    CASE WHEN n > 1 THEN {opens(layer, depth, published.detail_zoom)} ELSE 0 END
                        AS opens
             {cells_in_tile(layer, depth)}
@@ -62,16 +62,19 @@ def must_be_packed(layer: Layer) -> bool:
 
 def _made(layer: Layer, packing: Packing, name: str, at: TileAddress, answer: Answer) -> Made:
     rows = packing.read(answer["rows"])
+    if len(rows) != answer["seen"]:
+        raise RuntimeError(f"{len(rows)} of {answer['seen']} cells of {layer.id} came")
+    if not len(rows):
+        return Made(b"", 0)
     n, opened = native(rows["n"]), native(rows["opens"])
     groups = np.array([native(rows[f"g{i + 1}"]) for i in range(len(groups_of(layer)))], np.int32)
     x, y = _places(native(rows["sx"]), native(rows["sy"]), n, at)
-    clusters = (CLUSTER_IDS | depth_of(at.z) << 40) + native(rows["cell"])
     vocabulary = Vocabulary()
     columns = _columns(layer, n, opened, groups.reshape(-1, len(n)), vocabulary)
-    codes, values = vocabulary.values(np.stack(list(columns.values())))
+    codes, values = vocabulary.values(np.stack([codes for _, codes in columns]))
     points = Points(
-        ids=np.where(n == 1, native(rows["fx"]), clusters),
-        x=x, y=y, names=list(columns), codes=codes, values=values,
+        ids=native(rows["id"]),
+        x=x, y=y, names=[name for name, _ in columns], codes=codes, values=values,
     )  # fmt: skip
     return Made(encode(name, points), len(n))
 
@@ -92,26 +95,26 @@ def _columns(
     opened: NDArray[np.int32],
     groups: NDArray[np.int32],
     vocabulary: Vocabulary,
-) -> dict[str, Codes]:
-    """The properties by name."""
+) -> list[tuple[str, Codes]]:
+    """The properties with their names; a category may have that of a count."""
     several = n > 1
     others = n - groups.sum(axis=0, dtype=np.int32)
     counts = np.vstack([n, opened, groups, others])
     numbers = vocabulary.whole_numbers(counts)
     numbers[counts == 0] = -1
-    found = {
-        "point_count": numbers[0],
-        "cluster": np.where(several, vocabulary.truths(several), -1),
-        "point_count_abbreviated": np.where(several, _abbreviated(n, vocabulary), -1),
-        "expansion_zoom": numbers[1],
-    }
+    found = [
+        ("point_count", numbers[0]),
+        ("cluster", np.where(several, vocabulary.truths(several), -1)),
+        ("point_count_abbreviated", np.where(several, _abbreviated(n, vocabulary), -1)),
+        ("expansion_zoom", numbers[1]),
+    ]
     declared = groups_of(layer)
     if not declared:
         return found
-    found |= {count_of(group): numbers[i] for i, group in enumerate((*declared, OTHER), 2)}
+    found += [(count_of(group), numbers[i]) for i, group in enumerate((*declared, OTHER), 2)]
     if has_category(layer):
         assert layer.category is not None
-        found[layer.category] = _categories(layer, n, groups, vocabulary)
+        found.append((layer.category, _categories(layer, n, groups, vocabulary)))
     return found
 
 

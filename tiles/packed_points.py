@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layers.changes import unmorton
-from layers.model import GeometryType, Layer
+from layers.model import Layer
 from layers.overviews import ROW_DEPTH
 from tiles.address import TileAddress
 from tiles.mvt import Numbers, Points, encode
@@ -41,10 +41,6 @@ def packed_points(layer: Layer, name: str, at: TileAddress, most: int = MAX_FEAT
     """As `tile_query`, of a layer of points."""
     wanted = _Wanted(layer, _by_cell(at), most)
     return TileQuery(_sql(wanted), at, partial(_made, wanted, name, at))
-
-
-def is_of_points(layer: Layer) -> bool:
-    return layer.geometry is GeometryType.POINT
 
 
 def _by_cell(at: TileAddress) -> bool:
@@ -79,6 +75,7 @@ def _sql(wanted: _Wanted) -> str:
     layer = wanted.layer
     columns = "".join(f", {column}" for column in wanted.carried.selected())
     texts = "".join(f",\n               {text}" for text in wanted.carried.texts())
+    # Without an order here a LIMIT that is reached tells only that there are more than may be.
     order = "" if wanted.ordered_here else f"ORDER BY {', '.join(drawing_order(layer))}"
     return f"""
         SELECT {revision_of(layer)} AS revision, count(*) AS seen,
@@ -115,18 +112,21 @@ def _made(wanted: _Wanted, name: str, at: TileAddress, answer: Answer) -> Made:
 
 
 def _by_cell_place(rows: Rows, at: TileAddress) -> tuple[Numbers, Numbers]:
-    """The nearest point of the tile's grid, which is coarser than cells are."""
+    """The nearest point of the tile's grid, which is coarser than cells are. Exactly between two
+    it is the one to the south-east, where PostGIS takes the even one.
+    """
     finer = ROW_DEPTH - UNIT_BITS - at.z
     column, row = ((cells + (1 << finer - 1)) >> finer for cells in unmorton(native(rows["cell"])))
     return column - at.x * EXTENT, row - at.y * EXTENT
 
 
 def _by_place(rows: Rows, at: TileAddress) -> tuple[Numbers, Numbers]:
-    """As ST_AsMVTGeom works it out, step by step, so that it rounds alike."""
+    """As ST_TileEnvelope and ST_AsMVTGeom work it out, step by step, so that it rounds alike."""
     side = 2 * HALF_WORLD / 2**at.z
-    west, north = -HALF_WORLD + side * at.x, HALF_WORLD - side * at.y
-    scale = EXTENT / (west + side - west)
-    found = (scale * native(rows["x"]) - west * scale, -scale * native(rows["y"]) + north * scale)
+    west, east = -HALF_WORLD + side * at.x, -HALF_WORLD + side * (at.x + 1)
+    north, south = HALF_WORLD - side * at.y, HALF_WORLD - side * (at.y + 1)
+    across, down = EXTENT / (east - west), -(EXTENT / (north - south))
+    found = (across * native(rows["x"]) + -west * across, down * native(rows["y"]) + -north * down)
     x, y = (np.rint(axis).astype(np.int64) for axis in found)
     return x, y
 

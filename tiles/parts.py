@@ -7,17 +7,18 @@ not need, of the largest share; then its least important features. Counted cells
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from layers.overviews import has_cells
 from tiles.address import Show, TileAddress
 from tiles.cell_query import cell_query, heat_query
 from tiles.drawn import Drawn
 from tiles.fullness import Fullness
 from tiles.label_query import label_query
 from tiles.packed_cells import must_be_packed, packed_cells
-from tiles.packed_points import is_of_points, packed_points
+from tiles.packed_points import packed_points
 from tiles.packing import compress
 from tiles.query import (
     MAX_FEATURES,
@@ -38,6 +39,7 @@ class Row(Protocol):
     """What a tile statement answers."""
 
     def __getitem__(self, name: str) -> object: ...
+    def values(self) -> Iterable[object]: ...
 
 
 class Database(Protocol):
@@ -142,25 +144,26 @@ async def _part(
 ) -> Part:
     query = _packed_query(drawn, at, most, fullness) or _first_query(drawn, at, most)
     row = await database.fetchrow(query.sql, *query.args)
+    if _can_be_packed(drawn):
+        fullness.tell(drawn.name, at, _whole(row["seen"]))
     if drawn.shows_features(at.z) and _whole(row["seen"]) > most:
         return await _cut(database, drawn, at, Cut(most))
     made = await _made(query, row)
-    if _can_be_packed(drawn, at):
-        fullness.tell(drawn.name, at, made.features)
     return Part(drawn, _whole(row["revision"]), made.tile, made.features, made.features, Cut(most))
 
 
 async def _made(query: TileQuery, row: Row) -> Made:
-    """The tile, made beside the other requests where it is a large one."""
-    rows = row["rows"] if query.make else None
-    if isinstance(rows, bytes) and len(rows) > INLINE_BYTES:
-        return await asyncio.to_thread(query.made, row)
+    """The tile, made beside the other requests where much is to be done."""
+    if query.make is not None:
+        sent = sum(len(value) for value in row.values() if isinstance(value, bytes))
+        if sent > INLINE_BYTES:
+            return await asyncio.to_thread(query.made, row)
     return query.made(row)
 
 
 def _packed_query(drawn: Drawn, at: TileAddress, most: int, fullness: Fullness) -> TileQuery | None:
     """The query of which a tile is made here, where that is sooner done."""
-    if not _can_be_packed(drawn, at):
+    if not _can_be_packed(drawn):
         return None
     large = fullness.is_large(drawn.name, at)
     if drawn.shows_cells(at.z):
@@ -169,10 +172,8 @@ def _packed_query(drawn: Drawn, at: TileAddress, most: int, fullness: Fullness) 
     return packed_points(drawn.layer, drawn.name, at, most) if large else None
 
 
-def _can_be_packed(drawn: Drawn, at: TileAddress) -> bool:
-    if drawn.wanted.show is not Show.FEATURES:
-        return False
-    return drawn.shows_cells(at.z) or is_of_points(drawn.layer)
+def _can_be_packed(drawn: Drawn) -> bool:
+    return drawn.wanted.show is Show.FEATURES and has_cells(drawn.layer)
 
 
 def _first_query(drawn: Drawn, at: TileAddress, most: int) -> TileQuery:

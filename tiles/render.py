@@ -20,7 +20,7 @@ from tiles.tiers import Found, Tiers, Wanted
 
 __all__ = ["Renderer", "compress", "decompress"]
 
-TILE_FORMAT = "3"  # raise it when the same rows are to give other bytes
+TILE_FORMAT = "4"  # raise it when the same rows are to give other bytes
 ATTEMPTS = 5
 
 

@@ -29,14 +29,12 @@ def days(numbers: Whole) -> Fields:
 
 
 def clocks(microseconds: Whole) -> Fields:
-    usual = (microseconds % SECOND_US == 0) & (microseconds >= 0)
-    return _all(microseconds, usual, lambda told: _usual_clocks(told // SECOND_US), clock)
+    return _all(microseconds, microseconds >= 0, _usual_clocks, clock)
 
 
 def instants(microseconds: Whole) -> Fields:
     number = microseconds // DAY_US
-    usual = (microseconds % SECOND_US == 0) & (number >= FIRST) & (number <= LAST)
-    return _all(microseconds, usual, _usual_instants, instant)
+    return _all(microseconds, (number >= FIRST) & (number <= LAST), _usual_instants, instant)
 
 
 def _all(
@@ -45,12 +43,12 @@ def _all(
     tell: Callable[[Whole], NDArray[np.uint8]],
     spell: Callable[[int], str],
 ) -> Fields:
-    """Those that are `usual` at once, the others one by one."""
+    """The `usual` ones at once, where all are; `tell` writes 0 for a letter that is left out."""
     if not usual.all():
         return fields([spell(number).encode() for number in numbers.tolist()])
     letters = tell(numbers)
-    ends = np.arange(1, len(letters) + 1) * letters.shape[1]
-    return binary(ends, letters.ravel())
+    here = letters != 0
+    return binary(np.cumsum(np.count_nonzero(here, axis=1)), letters[here])
 
 
 def _usual_days(numbers: Whole) -> NDArray[np.uint8]:
@@ -64,21 +62,29 @@ def _usual_days(numbers: Whole) -> NDArray[np.uint8]:
     return letters
 
 
-def _usual_clocks(seconds: Whole) -> NDArray[np.uint8]:
-    letters = np.full((len(seconds), 8), ord(":"), np.uint8)
+def _usual_clocks(microseconds: Whole) -> NDArray[np.uint8]:
+    seconds = microseconds // SECOND_US
     minutes = seconds // 60
+    letters = np.full((len(seconds), 15), ord(":"), np.uint8)
     _digits(letters[:, 0:2], minutes // 60)
     _digits(letters[:, 3:5], minutes % 60)
     _digits(letters[:, 6:8], seconds - minutes * 60)
+    rest = microseconds - seconds * SECOND_US
+    if not rest.any():
+        return letters[:, :8]
+    letters[:, 8] = np.where(rest == 0, 0, ord("."))
+    _digits(letters[:, 9:15], rest)
+    for place in range(6):  # zeros at the end are not written
+        letters[rest % 10 ** (6 - place) == 0, 9 + place] = 0
     return letters
 
 
 def _usual_instants(microseconds: Whole) -> NDArray[np.uint8]:
     number = microseconds // DAY_US
-    seconds = (microseconds - number * DAY_US) // SECOND_US
     zone = np.broadcast_to(np.frombuffer(b"+00", np.uint8), (len(number), 3))
     space = np.full((len(number), 1), ord(" "), np.uint8)
-    return np.hstack([_usual_days(number), space, _usual_clocks(seconds), zone])
+    clock = _usual_clocks(microseconds - number * DAY_US)
+    return np.hstack([_usual_days(number), space, clock, zone])
 
 
 def _digits(letters: NDArray[np.uint8], numbers: Whole) -> None:

@@ -1,7 +1,7 @@
 """The values of a tile's properties, each written once, whatever columns it is in.
 
-Everything here is done to whole columns: an object of Python for each value would cost more than
-all the rest of a tile.
+What is usual is done to whole columns: an object of Python for each value would cost more than all
+the rest of a tile.
 """
 
 from __future__ import annotations
@@ -134,24 +134,58 @@ def binary(ends: NDArray[np.int64], joined: bytes | NDArray[np.uint8]) -> Fields
 
 
 def text_fields(texts: Fields) -> Fields:
+    """Texts, written out."""
     lengths = pc.binary_length(texts)
-    if len(texts) and lengths.to_numpy().max() >= MOST_SHORT:
-        return fields([text_field(text) for text in texts.to_pylist()])
+    long = lengths.to_numpy() >= MOST_SHORT
+    if long.any():
+        return _mixed(
+            texts, long, text_fields, lambda told: fields(list(map(text_field, told.to_pylist())))
+        )
     return pc.binary_join_element_wise(BEFORE.take(lengths), texts, NOTHING)
+
+
+def _mixed(
+    values: Any,
+    odd: NDArray[np.bool_],
+    usual: Callable[[Any], Fields],
+    otherwise: Callable[[Any], Fields],
+) -> Fields:
+    """The usual ones all at once, and the odd ones in their places."""
+    mask = pa.array(odd)
+    written = pa.concat_arrays(
+        [usual(values.filter(pc.invert(mask))), otherwise(values.filter(mask))]
+    )
+    places = np.where(odd, np.count_nonzero(~odd) + np.cumsum(odd), np.cumsum(~odd)) - 1
+    return written.take(pa.array(places))
 
 
 def _distinct(values: NDArray[np.integer]) -> tuple[Codes, NDArray[np.int64]]:
     """The place of each among those that are different, and those."""
+    if values.min(initial=0) >= 0 and values.max(initial=0) < 4 * values.size:
+        # Small numbers are looked up in half the time that they are hashed in.
+        table = np.zeros(int(values.max(initial=0)) + 1, np.int32)
+        table[values] = 1
+        distinct = np.flatnonzero(table)
+        table[distinct] = np.arange(len(distinct), dtype=np.int32)
+        return table[values], distinct
     found = pa.array(values.ravel()).dictionary_encode()
     places: Codes = found.indices.to_numpy().reshape(values.shape)
     return places, found.dictionary.to_numpy()
 
 
 def _whole(values: NDArray[np.int64]) -> Fields:
-    if values.min(initial=0) >= 0 and values.max(initial=0) < MOST_SMALL:
-        return SMALL.take(pa.array(values))
-    return fields([whole_field(value) for value in values.tolist()])
+    odd = (values < 0) | (values >= MOST_SMALL)
+    return _mixed(
+        pa.array(values),
+        odd,
+        SMALL.take,
+        lambda told: fields([whole_field(value) for value in told.to_numpy().tolist()]),
+    )
 
 
 def _numbers(bits: NDArray[np.int64]) -> Fields:
-    return fields([number_field(value) for value in bits.tolist()])
+    before = np.frombuffer(number_field(0)[:-8], np.uint8)
+    written = np.empty((len(bits), len(before) + 8), np.uint8)
+    written[:, : len(before)] = before
+    written[:, len(before) :] = bits.astype("<i8").view(np.uint8).reshape(-1, 8)
+    return binary(np.arange(1, len(bits) + 1) * written.shape[1], written.ravel())

@@ -99,9 +99,10 @@ class Carried:
     def selected(self) -> tuple[str, ...]:
         """The columns as the expressions of the others read them."""
         return tuple(
-            f"{name}::text AS {name}" if column.type is ColumnType.JSON else name
+            f"{ident(column.name)}::text AS {self._sql(column)}"
+            if column.type is ColumnType.JSON
+            else ident(column.name)
             for column in self.columns
-            for name in [ident(column.name)]
         )
 
     def sent(self) -> tuple[Sent, ...]:
@@ -118,7 +119,7 @@ class Carried:
     def texts(self) -> tuple[str, ...]:
         """Aggregates that travel beside the rows."""
         return tuple(
-            f"convert_to(string_agg({ident(column.name)}, ''), 'UTF8') AS \"#{name}\""
+            f"convert_to(string_agg({self._sql(column)}, ''), 'UTF8') AS \"#{name}\""
             for column in self.columns
             if column.type in TEXTS
             for name in [self._names[column.name]]
@@ -143,8 +144,14 @@ class Carried:
             return values, values == 0
         return values, self._is_null(name, rows)
 
+    def _sql(self, column: Column) -> str:
+        """A column as it is selected: what ORDER BY means by its own name stays as it is."""
+        if column.type is ColumnType.JSON:
+            return ident(f"#{self._names[column.name]}")
+        return ident(column.name)
+
     def _sent(self, column: Column) -> Sent | None:
-        name, column_name = self._names[column.name], ident(column.name)
+        name, column_name = self._names[column.name], self._sql(column)
         if column.type in NUMBERS:
             send, kind = NUMBERS[column.type]
             return Sent(name, f"{send}(coalesce({column_name}, 0))", kind)
@@ -155,7 +162,7 @@ class Carried:
         return None
 
     def _count(self, column: Column) -> Count | None:
-        name, column_name = self._names[column.name], ident(column.name)
+        name, column_name = self._names[column.name], self._sql(column)
         if column.type is ColumnType.BOOLEAN:
             return Count(
                 name, f"CASE WHEN {column_name} THEN 2 WHEN NOT {column_name} THEN 1 ELSE 0 END"

@@ -48,6 +48,7 @@ LAYERS = (
     odd("by_word", "-word"),  # an order that is the database's own
     odd("by_number", "-real", "whole"),
     odd("by_time", "instant", "-day", "yes", "-clock"),
+    odd("by_nested", "nested"),
 )
 Row = tuple[Any, ...]  # texts as SQL writes them, or None; then the place, in widths of a tile
 
@@ -127,7 +128,7 @@ INSTANTS = st.one_of(
     ),
     st.datetimes().map("{}+00".format),
 )
-NESTED = st.sampled_from(['{"b": [1, null], "a": "x"}', "null", '"x"', "[]", "1.50"])
+NESTED = st.sampled_from(["9", "10", '{"b": [1, null], "a": "x"}', "null", '"x"', "[]", "1.50"])
 VALUES = {
     "word": WORDS, "other": WORDS, "whole": WHOLES.map(str), "real": REALS,
     "yes": st.sampled_from(["true", "false"]), "day": DAYS, "instant": INSTANTS, "clock": CLOCKS,
@@ -225,8 +226,10 @@ def test_a_tile_known_to_be_large_is_made_of_packed_rows_and_is_cut_like_any(cit
     try:
         write(city, of, mercantile.Tile(8412, 5856, 14), [PLAIN] * 9)
         first = city.owner.whole([city.owner.drawn(of)], at, fullness=fullness)
+        assert "string_agg" not in city.owner.asked[-1]
         fullness.tell(of.id, at, MANY + 1)
         again = city.owner.whole([city.owner.drawn(of)], at, fullness=fullness)
+        assert "string_agg" in city.owner.asked[-1]
         fullness.tell(of.id, at, MANY + 1)
         few = Budget(features=4)
         [part], _ = city.owner.parts([city.owner.drawn(of)], at, few, fullness)
@@ -284,6 +287,42 @@ def test_cells_are_those_that_postgis_writes(database: Database, kind: str) -> N
                 assert here == there
                 seen += found
     assert seen > 5000
+
+
+def test_an_emptied_tile_of_cells_holds_nothing_however_full_it_was(database: Database) -> None:
+    of = layer(id="spots", geometry="point", overview={"detail_zoom": 14})
+    database.declare(of)
+    fullness, at = Fullness(), TileAddress(0, 0, 0)
+    fullness.tell("spots", at, MANY + 1)
+    with asking(database) as web:
+        assert web.whole([web.drawn(of)], at, fullness=fullness) == b""
+
+
+def test_a_category_that_is_called_like_a_count_leaves_the_count_alone(database: Database) -> None:
+    of = layer(
+        id="spots", geometry="point", columns=[{"name": "cluster"}], category="cluster",
+        overview={"groups": ["a", "b"], "detail_zoom": 14},
+    )  # fmt: skip
+    database.declare(of)
+    database.run(
+        "INSERT INTO city.spots (cluster, geom)"
+        " VALUES ('a', ST_Point(4.85, 45.2, 4326)), ('a', ST_Point(4.85, 45.2, 4326))"
+    )
+    with asking(database) as web:
+        asked = published(database, of), "spots", TileAddress(3, 4, 2)
+        here, there, found = City(web, database).both(packed_cells(*asked), cell_query(*asked))
+    assert found == 1
+    assert here == there
+
+
+def test_a_layer_without_columns_is_the_same(database: Database) -> None:
+    bare = layer(id="bare", geometry="point", tile=[], overview={"detail_zoom": 0})
+    database.declare(bare)
+    database.run("INSERT INTO city.bare (geom) VALUES (ST_Point(4.85, 45.2, 4326))")
+    with asking(database) as web:
+        here, there, found = City(web, database).of_points(bare, TileAddress(0, 0, 0))
+    assert found == 1
+    assert here == there
 
 
 def test_a_count_is_named_after_its_group_however_long(database: Database) -> None:

@@ -110,7 +110,9 @@ def test_a_second_up_is_quick_loads_nothing_and_ctrl_c_stops_everything(city: Up
         assert " rows in " not in city.said(), "nothing is loaded again"
         assert took < 30, "ten seconds on a quiet machine"
         assert stop(city) == 0
-        assert not list((city.home / "postgres" / "data").glob("postmaster.pid"))
+        data = city.home / "postgres" / "data"
+        assert (data / "PG_VERSION").exists()
+        assert not (data / "postmaster.pid").exists()
         left = subprocess.run(
             ["pgrep", "-f", str(city.home)], capture_output=True, text=True, check=False
         )

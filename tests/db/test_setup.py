@@ -36,7 +36,7 @@ def latin(server: DatabaseUrls) -> Iterator[str]:
 
 
 def test_a_database_of_another_encoding_is_refused_with_the_fix(latin: str) -> None:
-    with pytest.raises(StoreUnavailable, match="LATIN1; make it with .* ENCODING 'UTF8'"):
+    with pytest.raises(StoreUnavailable, match=r"LATIN1; make it with .* ENCODING 'UTF8'"):
         prepare_database(latin)
 
 

@@ -23,6 +23,9 @@ from tests.web import measured, total, web_server
 
 pytestmark = [pytest.mark.db, pytest.mark.anyio]
 
+FEATURES = TREES.model_copy(  # at every zoom, so that the layer's table is what is asked
+    update={"overview": TREES.overview.model_copy(update={"detail_zoom": 0})}
+)
 CROWD = 64
 ROWS = 45_000  # in each tile, so that one takes long enough to be asked for by all meanwhile
 TILES = [mercantile.tile(4.85, 45.2, 14), mercantile.tile(5.35, 45.2, 14)]
@@ -42,7 +45,7 @@ def path(at: mercantile.Tile) -> str:
 
 @pytest.fixture
 def city(database: Database) -> Database:
-    database.declare(TREES)
+    database.declare(FEATURES)
     for number, at in enumerate(TILES):
         database.run(
             "INSERT INTO city.trees (number, genus, geom) SELECT :n || '-' || i, 'Tilia',"

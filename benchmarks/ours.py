@@ -11,13 +11,11 @@ from benchmarks.city import City
 from benchmarks.client import Client
 from layers.catalog import PublishedLayer
 from layers.model import Layer
-from layers.overviews import has_cells
-from tiles.address import TileAddress
-from tiles.cell_query import cell_query
+from tiles.address import TileAddress, TileLayer
+from tiles.drawn import Drawn
 from tiles.fullness import Fullness
-from tiles.packed_cells import packed_cells
-from tiles.packed_points import packed_points
-from tiles.query import TileQuery, tile_query
+from tiles.parts import first_query
+from tiles.query import MAX_FEATURES, TileQuery
 
 NOTICED_S = 30  # in which a worker hears of a change
 NOWHERE = TileAddress(17, 0, 0)  # an empty tile, so that nothing is made by asking for it
@@ -44,12 +42,7 @@ def published(city: City, layer: Layer) -> PublishedLayer:
 
 def statement(layer: PublishedLayer, at: TileAddress, fullness: Fullness) -> TileQuery:
     """What the renderer asks first for this tile."""
-    name, large = layer.id, fullness.is_large(layer.id, at)
-    if has_cells(layer.layer) and at.z < layer.detail_zoom:
-        return packed_cells(layer, name, at) if large else cell_query(layer, name, at)
-    if large:
-        return packed_points(layer.layer, name, at)
-    return tile_query(layer.layer, name, at)
+    return first_query(Drawn(TileLayer(layer.id), layer), at, MAX_FEATURES, fullness)
 
 
 def make_cold(city: City, client: Client, layers: Sequence[Layer]) -> None:

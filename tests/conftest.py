@@ -201,6 +201,17 @@ def copies_of(
         yield lambda: fresh_database(server, filled.name)
 
 
+def copied(fill: Callable[[Database], object]) -> Any:
+    """A module's fixture that gives copies of a database which `fill` fills once."""
+
+    @pytest.fixture(scope="module")
+    def copies(server: DatabaseUrls, template: str) -> Iterator[Copies]:
+        with copies_of(server, template, fill) as made:
+            yield made
+
+    return copies
+
+
 @pytest.fixture
 def database(server: DatabaseUrls, template: str) -> Iterator[Database]:
     """A fresh database for one test."""

@@ -25,7 +25,7 @@ from tiles.cell_query import (
     depth_of,
     has_category,
     opens,
-)  # fmt: skip
+)
 from tiles.mvt import Codes, Numbers, Points, encode
 from tiles.query import EXTENT, Made, TileQuery, revision_of
 from tiles.vocabulary import Vocabulary, fields

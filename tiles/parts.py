@@ -142,7 +142,7 @@ def _rung(features: int) -> int:
 async def _part(
     database: Database, drawn: Drawn, at: TileAddress, most: int, fullness: Fullness
 ) -> Part:
-    query = _packed_query(drawn, at, most, fullness) or _first_query(drawn, at, most)
+    query = first_query(drawn, at, most, fullness)
     row = await database.fetchrow(query.sql, *query.args)
     if _can_be_packed(drawn):
         fullness.tell(drawn.name, at, _whole(row["seen"]))
@@ -161,6 +161,17 @@ async def _made(query: TileQuery, row: Row) -> Made:
     return query.made(row)
 
 
+def first_query(drawn: Drawn, at: TileAddress, most: int, fullness: Fullness) -> TileQuery:
+    """What a tile is asked for by, before it is known whether it is too large."""
+    if (packed := _packed_query(drawn, at, most, fullness)) is not None:
+        return packed
+    if drawn.wanted.show is Show.HEAT:
+        return heat_query(drawn.published, drawn.name, at)
+    if drawn.shows_cells(at.z):
+        return cell_query(drawn.published, drawn.name, at)
+    return _features_query(drawn, at, Cut(most + 1))
+
+
 def _packed_query(drawn: Drawn, at: TileAddress, most: int, fullness: Fullness) -> TileQuery | None:
     """The query of which a tile is made here, where that is sooner done."""
     if not _can_be_packed(drawn):
@@ -174,14 +185,6 @@ def _packed_query(drawn: Drawn, at: TileAddress, most: int, fullness: Fullness) 
 
 def _can_be_packed(drawn: Drawn) -> bool:
     return drawn.wanted.show is Show.FEATURES and has_cells(drawn.layer)
-
-
-def _first_query(drawn: Drawn, at: TileAddress, most: int) -> TileQuery:
-    if drawn.wanted.show is Show.HEAT:
-        return heat_query(drawn.published, drawn.name, at)
-    if drawn.shows_cells(at.z):
-        return cell_query(drawn.published, drawn.name, at)
-    return _features_query(drawn, at, Cut(most + 1))
 
 
 def _features_query(drawn: Drawn, at: TileAddress, cut: Cut, *, counts: bool = False) -> TileQuery:

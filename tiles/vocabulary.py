@@ -19,7 +19,7 @@ from tiles.mvt import VALUE, Codes, Values, field, varint
 
 TEXT, DOUBLE, UNSIGNED, SIGNED, BOOLEAN = b"\x0a", b"\x19", b"\x28", b"\x30", b"\x38"
 FIELDS = pa.large_binary()
-Fields = Any  # an array of it: values that are written out
+Fields = Any  # an array of it: values that are written out, or texts before they are
 
 
 def text_field(value: bytes) -> bytes:

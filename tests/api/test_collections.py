@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from layers.database_urls import DatabaseUrls
 from tests.api.conftest import Service, serving
-from tests.conftest import Copies, Database, copies_of
+from tests.conftest import Copies, Database, copied
 from tests.examples import ANYTHING, CALLS, TREES
 
 pytestmark = [pytest.mark.db, pytest.mark.anyio]
@@ -31,10 +30,7 @@ def fill(database: Database) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
-    with copies_of(server, template, fill) as copies:
-        yield copies
+cities = copied(fill)
 
 
 @pytest.fixture

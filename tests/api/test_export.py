@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ from pmtiles.reader import MmapSource, Reader, all_tiles
 from layers.catalog import Bounds
 from layers.catalogue_files import CatalogueFiles
 from layers.cli import apply_catalogue
-from layers.database_urls import DatabaseUrls
 from layers.errors import LayerNotFound
 from layers.tilesets import Tileset
 from tests.api.conftest import Service, serving
-from tests.conftest import Copies, Database, copies_of
+from tests.conftest import Copies, Database, copied
 from tests.examples import COMMON, layer
 from tiles.address import TileAddress
 from tiles.errors import AddressRefused, ExportRefused
@@ -72,10 +71,7 @@ def fill(database: Database) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
-    with copies_of(server, template, fill) as copies:
-        yield copies
+cities = copied(fill)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ import pytest
 
 from api import tile_path
 from api.tile_path import HOT_HITS, TilePath
-from layers.database_urls import DatabaseUrls
 from layers.errors import StoreUnavailable
 from tests.api.conftest import NOWHERE, Service, serving
 from tests.api.test_tiles import FAR, HOME, decoded, url
-from tests.conftest import Copies, Database, copies_of
+from tests.conftest import Copies, Database, copied
 from tests.examples import CALLS, PARKS, TREES
 from tests.redis import redis_server
 from tiles.parts import Budget
@@ -40,10 +39,7 @@ def fill(database: Database) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
-    with copies_of(server, template, fill) as copies:
-        yield copies
+cities = copied(fill)
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ from typer.testing import CliRunner, Result
 
 from layers.catalogue_files import CatalogueFiles
 from layers.cli import apply_catalogue
-from layers.database_urls import DatabaseUrls
 from layers.tilesets import Tileset
 from quartier import app
-from tests.conftest import Copies, Database, copies_of
+from tests.conftest import Copies, Database, copied
 from tests.examples import COMMON, PARKS, TREES
 
 pytestmark = pytest.mark.db
@@ -39,10 +38,7 @@ def fill(database: Database) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
-    with copies_of(server, template, fill) as copies:
-        yield copies
+cities = copied(fill)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import mapbox_vector_tile
@@ -13,10 +13,9 @@ import mercantile
 import pytest
 
 from api.tile_path import TilePath
-from layers.database_urls import DatabaseUrls
 from layers.errors import StoreBusy
 from tests.api.conftest import NOWHERE, Service, serving
-from tests.conftest import Copies, Database, copies_of
+from tests.conftest import Copies, Database, copied
 from tests.examples import CALLS, PARKS, TREES
 from tiles.parts import Budget
 
@@ -50,10 +49,7 @@ def fill(database: Database) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
-    with copies_of(server, template, fill) as copies:
-        yield copies
+cities = copied(fill)
 
 
 @pytest.fixture

@@ -13,11 +13,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from layers.database_urls import DatabaseUrls
 from layers.model import Layer, Overview
 from layers.overviews import ROW_DEPTH
 from layers.triggers import LOG_BOUND, ROW_BOUND
-from tests.conftest import EXISTING, Copies, Database, copies_of
+from tests.conftest import EXISTING, Copies, Database, copied
 from tests.examples import ANYTHING, CALLS, PARKS, PATHS, TREES
 
 pytestmark = pytest.mark.db
@@ -57,10 +56,7 @@ def plant(database: Database) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def planted(server: DatabaseUrls, template: str) -> Iterator[Copies]:
-    with copies_of(server, template, plant) as copies:
-        yield copies
+planted = copied(plant)
 
 
 @pytest.fixture

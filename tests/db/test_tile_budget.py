@@ -9,10 +9,9 @@ from typing import Any
 import mercantile
 import pytest
 
-from layers.database_urls import DatabaseUrls
 from layers.model import Layer
 from tests.asking import Asker, asking, decoded, features
-from tests.conftest import Copies, Database, copies_of
+from tests.conftest import Copies, Database, copied
 from tests.examples import layer
 from tiles.address import Show, TileAddress
 from tiles.drawn import Drawn
@@ -51,12 +50,6 @@ def web(filled: Database) -> Iterator[Asker]:
         yield asker
 
 
-@pytest.fixture(scope="module")
-def cities(server: DatabaseUrls, template: str) -> Iterator[Copies]:
-    with copies_of(server, template, fill_all) as copies:
-        yield copies
-
-
 @pytest.fixture
 def city(cities: Copies) -> Iterator[Database]:
     """One to change."""
@@ -74,6 +67,9 @@ def fill_all(database: Database) -> None:
     database.declare(*LAYERS)
     for of in LAYERS:
         fill(database, of)
+
+
+cities = copied(fill_all)
 
 
 def fill(database: Database, of: Layer, count: int = COUNT) -> None:

@@ -23,6 +23,7 @@ from layers.overviews import (
     point,
     tables_of,
 )
+from layers.plans import ANY_PLAN, ROWS_TO_INDEX, ROWS_TO_ROWS
 from layers.sql import ident, literal
 
 REBUILT_ROWS = 100_000  # that a statement changes; beyond, counting anew is quicker
@@ -40,15 +41,13 @@ def changed_points(layer: Layer, *, inserted: bool, deleted: bool) -> str:
             f"n.{ident(name)} IS DISTINCT FROM o.{ident(name)}" for name in counted_columns(layer)
         )
         row = "(v.w, v.cell, v.x, v.y, v.fid, v.grp, v.bucket)"
-        return f"""
-            PERFORM set_config('enable_nestloop', 'off', true);  -- see layers.triggers.NO_LOOPS
+        return f"""{ROWS_TO_ROWS}
             SELECT array_agg({row}::quartier.weighted_point) INTO points
             FROM old_rows o JOIN new_rows n ON n.fid = o.fid AND n.since = {since}
                 AND ({differs}),
             LATERAL (VALUES ({point(layer, "o", -1)}), ({point(layer, "n", 1)}))
                 v(w, cell, x, y, fid, grp, bucket)
-            WHERE v.cell IS NOT NULL;
-            PERFORM set_config('enable_nestloop', 'on', true);"""
+            WHERE v.cell IS NOT NULL;{ANY_PLAN}"""
     rows, weight = ("new_rows", 1) if inserted else ("old_rows", -1)
     return f"""
             SELECT array_agg(({point(layer, "r", weight)})::quartier.weighted_point) INTO points
@@ -73,7 +72,8 @@ def maintain(layer: Layer, points: str, *, shrinks: bool = False) -> str:
     ELSE{points}
         IF points IS NOT NULL THEN
             SELECT s.detail_zoom, s.cube_depth INTO detail, deepest
-            FROM quartier.layer_state s WHERE s.layer_id = {literal(layer.id)};{added}
+            FROM quartier.layer_state s WHERE s.layer_id = {literal(layer.id)};
+{ROWS_TO_INDEX}{added}{ANY_PLAN}
         END IF;
         -- Triggers of a row may tell what came after before what came first: then only the last
         -- of them makes the sums whole.

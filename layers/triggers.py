@@ -13,6 +13,7 @@ from layers import shape_sql
 from layers.model import GeometryType, Layer
 from layers.overview_rebuild import rebuild_statements
 from layers.overviews import ROW_DEPTH
+from layers.plans import ANY_PLAN, ANY_PLAN_AT_FIRST, ROWS_TO_ROWS
 from layers.sql import body_tag, ident, literal
 from layers.tables import CITY, HISTORY, content_names
 
@@ -24,10 +25,6 @@ TRIGGERS = frozenset({
     "quartier_a_lock", "quartier_b_truncate", "quartier_inserted", "quartier_updated",
     "quartier_deleted", "zzz_quartier_stamp_insert", "zzz_quartier_stamp_update",
 })  # fmt: skip
-# A statement that joins a statement's old and new rows is planned once a session, perhaps for one
-# row: as a nested loop it would take a minute for the next 5 000.
-NO_LOOPS = "\n    PERFORM set_config('enable_nestloop', 'off', true);"
-LOOPS = "\n    PERFORM set_config('enable_nestloop', 'on', true);"
 EVENTS = ("inserted", "updated", "deleted", "truncated")
 ROW_BOUND = 100_000  # rows a statement changes before every tile counts as touched
 
@@ -96,14 +93,11 @@ def _function(layer: Layer, event: str, body: str) -> str:
     return f"""
 CREATE OR REPLACE FUNCTION {_name(layer, event)}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_nestloop = on AS {tag}
+SET plan_cache_mode = force_generic_plan
+{ANY_PLAN_AT_FIRST} AS {tag}
 #variable_conflict use_variable
 DECLARE
     touched bigint;
-    cells bigint := 0;
-    depths smallint[];
-    places bigint[];
-    pieces bigint[];
     current bigint;{upkeep.declarations(layer)}{shape_sql.declarations(layer)}
 BEGIN
     IF TG_TABLE_SCHEMA <> '{CITY}' OR TG_TABLE_NAME <> {literal(layer.id)} THEN
@@ -140,37 +134,19 @@ def _log(layer: Layer, *places: str | None) -> str:
     if not wanted:
         return ""
     union = "\n            UNION ALL\n            ".join(wanted)
-    if layer.geometry is GeometryType.POINT:
-        told, gathered, met, newer, into, said = "", "", "", "", "", ""
-    else:
-        told, gathered = ", array_agg(u.parts)", ", bit_or(parts) AS parts"
-        met = ", p.parts | coalesce(l.parts, 0) AS parts, p.parts & ~l.parts <> 0 AS more"
-        newer, into, said = " OR met.more", ", pieces", ", parts"
+    parts = layer.geometry is not GeometryType.POINT
     return f"""
     IF touched > {ROW_BOUND} THEN
         PERFORM quartier.touch_everything({key}, current);
         RETURN NULL;
     END IF;
-    SELECT array_agg(u.z), array_agg(u.cell){told} INTO depths, places{into} FROM (
-            SELECT z, cell{gathered} FROM (
+    PERFORM quartier.log_changes({key}, current, array_agg(u.z), array_agg(u.cell),
+                                 {"array_agg(u.parts)" if parts else "NULL"}, {LOG_BOUND})
+    FROM (
+            SELECT z, cell{", bit_or(parts) AS parts" if parts else ""} FROM (
             {union}
             ) c GROUP BY 1, 2
-        ) u;{LOOPS}
-    -- Each cell is looked up once and written by its place: ON CONFLICT locks a row first.
-    WITH met AS MATERIALIZED (
-        SELECT p.z, p.cell, l.ctid AS place, l.revision{met}
-        FROM unnest(depths, places{into}) p(z, cell{said})
-        LEFT JOIN quartier.changes l ON l.layer_id = {key} AND l.z = p.z AND l.cell = p.cell
-    ), newer AS (
-        UPDATE quartier.changes l SET revision = current{", parts = met.parts" if said else ""}
-        FROM met WHERE l.ctid = met.place AND (met.revision < current{newer})
-    ), born AS (
-        INSERT INTO quartier.changes (layer_id, z, cell, revision{said})
-        SELECT {key}, met.z, met.cell, current{", met.parts" if said else ""}
-        FROM met WHERE met.place IS NULL
-    )
-    SELECT count(*) FILTER (WHERE met.place IS NULL) INTO cells FROM met;
-    PERFORM quartier.log_cells({key}, current, cells, {LOG_BOUND});"""
+        ) u;"""
 
 
 def _keep(layer: Layer, rows: str) -> str:
@@ -210,13 +186,13 @@ def _updated(layer: Layer) -> str:
     points = upkeep.changed_points(layer, inserted=True, deleted=True)
     return (
         _count(changed_new, layer, "0, touched, 0")
-        + NO_LOOPS
+        + ROWS_TO_ROWS
         + _keep(layer, changed_old)
         + shape_sql.find_updated(layer, changed_old)
-        + LOOPS
+        + ANY_PLAN
         + upkeep.maintain(layer, points)
         + shape_sql.maintain_updated(layer)
-        + NO_LOOPS
+        + ROWS_TO_ROWS
         + _log(
             layer,
             _places(layer, changed_new),

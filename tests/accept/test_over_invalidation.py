@@ -237,7 +237,7 @@ async def test_hardly_a_tile_that_holds_nothing_changed_looks_changed(
     table_.print()
     print(
         database.run("SELECT log_epoch, log_size FROM quartier.layer_state"),
-        database.run("SELECT z,count(*) FROM quartier.changes GROUP BY 1 ORDER BY 1"),
+        database.run("SELECT z,count(*) FROM quartier.public_changes GROUP BY 1 ORDER BY 1"),
     )
     print(f"  {seen.bytes_} tiles read, {seen.changed_bytes} with other bytes")
     assert seen.changed_bytes > 50

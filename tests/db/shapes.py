@@ -107,7 +107,8 @@ def log_of(database: Database, of: Layer) -> ChangeLog:
     log = ChangeLog(revision=state[0], base=state[1], epoch=state[2])
     log.touch(
         database.run(
-            "SELECT z, cell, revision, parts FROM quartier.changes WHERE layer_id = :id", id=of.id
+            "SELECT z, cell, revision, parts FROM quartier.public_changes WHERE layer_id = :id",
+            id=of.id,
         )
     )
     return log

@@ -42,7 +42,7 @@ def state(database: Database, layer: Layer = TREES) -> tuple[Any, ...]:
 
 def changes(database: Database, layer: Layer = TREES) -> set[tuple[Any, ...]]:
     rows = database.run(
-        "SELECT z, cell, revision FROM quartier.changes WHERE layer_id = :id", id=layer.id
+        "SELECT z, cell, revision FROM quartier.public_changes WHERE layer_id = :id", id=layer.id
     )
     return {tuple(row) for row in rows}
 
@@ -236,7 +236,7 @@ def test_a_long_line_touches_the_cells_it_runs_through_and_not_its_box(
     across = 0.2 / 360 * 2**depth
     assert depth > 12
     assert across < len(touched) < 4 * across, "a diagonal, a cell or two wide"
-    [parts] = database.run("SELECT sum(bit_count(parts::bit(64))) FROM quartier.changes")[0]
+    [parts] = database.run("SELECT sum(bit_count(parts::bit(64))) FROM quartier.public_changes")[0]
     assert parts < 4 * 8 * across, "and as narrow in parts of cells"
 
 
@@ -269,7 +269,7 @@ def test_the_log_is_bounded_and_forgets_places_before_changes(database: Database
         )
     kept = database.run(
         "SELECT count(*), min(z), max(z), count(*) FILTER (WHERE revision ="
-        " (SELECT revision FROM quartier.layer_state)) FROM quartier.changes"
+        " (SELECT revision FROM quartier.layer_state)) FROM quartier.public_changes"
     )[0]
     assert kept[0] <= LOG_BOUND
     assert kept[1] < ROW_DEPTH
@@ -284,6 +284,18 @@ def test_the_log_is_bounded_and_forgets_places_before_changes(database: Database
         )
     ]
     assert uncovered == []
+
+
+def test_a_place_that_changes_often_does_not_make_the_log_coarser(trees: Database) -> None:
+    for height in range(100):
+        trees.run(f"UPDATE city.trees SET height = {height}")
+    before, logged = state(trees), changes(trees)
+    last = {cell: max(r for _, c, r in logged if c == cell) for _, cell, _ in logged}
+    trees.run("SELECT quartier.trim_changes('trees', 200)", role="owner")
+    revision, base, epoch, size = state(trees)
+    assert (revision, base, epoch) == before[:3], "nobody has to read the log again"
+    assert size <= 200 < before[3]
+    assert {(ROW_DEPTH, cell, last[cell]) for cell in last} <= changes(trees) <= logged
 
 
 def test_two_writers_of_one_layer_never_deadlock(trees: Database) -> None:
@@ -406,3 +418,29 @@ def test_a_session_that_began_with_one_row_changes_thousands_as_fast_as_any(
             connection.execute(sa.text(move))
             took[first] = time.perf_counter() - started
     assert took["WHERE fid = 1"] < 5 * took["WHERE false"]
+
+
+def test_a_session_that_began_with_an_empty_layer_changes_it_as_fast_as_any(
+    database: Database,
+) -> None:
+    """Its plans were made when overviews were known to be empty: they scanned all there is."""
+    still = Overview(detail_zoom=14)  # counting anew would make all plans anew
+    database.declare(TREES.model_copy(update={"overview": still}))
+    database.run("ANALYZE", role="owner")
+    plant = (
+        "INSERT INTO city.trees (number, geom) SELECT n, ST_Point(random(), 45 + random(), 4326)"
+        " FROM generate_series({}, {}) n"
+    )
+    move = "UPDATE city.trees SET geom = ST_Translate(geom, 0.01, 0) WHERE fid = 1"
+    with database.connect() as old, database.connect() as new:
+        for statement in (plant.format(1, 1), move, plant.format(2, 30_000)):
+            old.execute(sa.text(statement))
+            old.commit()
+        took = {}
+        for name, connection in (("new", new), ("old", old), ("new", new), ("old", old)):
+            started = time.perf_counter()
+            for _ in range(10):
+                connection.execute(sa.text(move))
+                connection.commit()
+            took[name] = time.perf_counter() - started
+    assert took["old"] < 3 * took["new"]

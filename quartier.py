@@ -1,68 +1,57 @@
-"""The command `quartier`: mounts each package's own commands and strings them together."""
+"""The command `quartier`: mounts each package's own commands and strings them together.
+
+A command's modules are imported when it is called: all of them together take two seconds.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from typer.core import TyperGroup
 
-from api.bake_cli import bake
-from api.serve import check_port
-from api.serve import serve as serve_web
-from api.settings import ApiSettings
-from ingest.cli import ingest, load_declared
-from ingest.errors import IngestError
-from layers.catalogue_files import read_catalogue
-from layers.cli import apply, apply_catalogue
-from layers.cluster import open_store
-from layers.errors import LayersError
-from layers.settings import StoreSettings
-from layers.setup import prepare_database
-from tiles.cli import export, tile
+COMMANDS = {
+    "up": "quartier_start:up",
+    "serve": "quartier_start:serve",
+    "apply": "layers.cli:apply",
+    "inspect": "ingest.inspect_cli:inspect",
+    "ingest": "ingest.cli:ingest",
+    "tile": "tiles.cli:tile",
+    "export": "tiles.cli:export",
+    "bake": "api.bake_cli:bake",
+}
+
+
+class Commands(TyperGroup):
+    """The commands by their names."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*COMMANDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, imported now; None where there is none of this name."""
+        if (place := COMMANDS.get(cmd_name)) is None:
+            return None
+        module, _, function = place.partition(":")
+        one = typer.Typer(add_completion=False)
+        one.command(cmd_name)(getattr(import_module(module), function))
+        return typer.main.get_command(one)
+
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="The map server for city open data."
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    help="The map server for city open data.",
 )
-for command in (apply, ingest, tile, export, bake):
-    app.command()(command)
 
 
-@app.command()
-def up() -> None:
-    """Start PostGIS, apply the catalogue, load what it names, and serve. Ctrl-C stops it all.
-
-    Example: PORT=8080 QUARTIER_HOME=~/city make up
-    """
-    _start(load=True)
-
-
-@app.command()
-def serve() -> None:
-    """Serve what is there: start PostGIS and the web, load nothing.
-
-    Example: QUARTIER_PORT=8080 quartier serve
-    """
-    _start(load=False)
-
-
-def _start(*, load: bool) -> None:
-    console = Console(highlight=False)
-    store, web = StoreSettings(), ApiSettings()
-    try:
-        check_port(web)
-        with open_store(store, tell=console.print) as urls:
-            prepare_database(urls.owner)
-            if load:
-                catalogue = read_catalogue(store.catalogue)
-                for step in apply_catalogue(urls.ingest, catalogue):
-                    console.print(f"  {step.says}")
-                load_declared(urls.ingest, catalogue, console)
-            shown = web.public_url or f"http://{web.host}:{web.port}"
-            console.print(f"\n[bold]Quartier is up:[/] {shown}/   (Ctrl-C stops it)")
-            serve_web(urls.web, web, store.home)
-    except (LayersError, IngestError) as exc:
-        Console(stderr=True).print(str(exc), markup=False, highlight=False, style="red")
-        raise typer.Exit(1) from exc
+@app.callback()
+def _quartier() -> None:
+    """The map server for city open data."""
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ MAX_BYTES = 32 << 30  # inflated; the largest honest city file seen is 1 GB
 MAX_RATIO = 250  # inflated to compressed; text reaches 30, sparse tables 100
 RATIO_FROM_BYTES = 64 << 20  # below it, a high ratio can do no harm
 MAX_MEMBERS = 10_000
+CONTENT_TYPES, WORKBOOK = "[Content_Types].xml", "xl/workbook.xml"  # of Office's own zips
 SIDE_SUFFIXES = (
     *(".xml", ".pdf", ".html", ".htm", ".md", ".doc", ".docx", ".odt", ".rtf", ".url"),
     *(".png", ".jpg", ".jpeg", ".gif", ".svg", ".css", ".js", ".sha256", ".md5"),
@@ -158,9 +159,13 @@ def unpack(path: Path) -> list[Member]:
 def _unzip(path: Path) -> list[Member]:
     with _told(path.name), zipfile.ZipFile(path) as outer:
         infos = [info for info in outer.infolist() if not info.is_dir()]
-    if any(info.filename == "[Content_Types].xml" for info in infos):
-        raise SourceRefused(path.name, "this is a spreadsheet; save it as CSV in UTF-8")
+    if any(info.filename == "mimetype" for info in infos):
+        raise SourceRefused(path.name, "this is an OpenDocument file; save it as XLSX or CSV")
     _check_zip(path.name, infos)
+    if any(info.filename == CONTENT_TYPES for info in infos):
+        if not any(info.filename == WORKBOOK for info in infos):
+            raise SourceRefused(path.name, "this is an Office document and no workbook; give XLSX")
+        return [Member(name=path.name, path=path, size=path.stat().st_size)]
     members = [
         Member(
             name=f"{path.name}/{info.filename}",
@@ -221,3 +226,11 @@ def is_shapefile_part(member: Member) -> bool:
     """Whether this is one of the files that together make a shapefile."""
     name = PurePosixPath(member.inside or member.path.name).name.lower()
     return name.endswith(SHAPEFILE_PARTS)
+
+
+def is_workbook(member: Member) -> bool:
+    """Whether the member is a zip on disk that `unpack` left whole: an Excel workbook."""
+    if member.packed != "no":
+        return False
+    with member.path.open("rb") as raw:
+        return raw.read(4) == b"PK\x03\x04"

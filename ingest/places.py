@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from ingest.cells import clean, read_numbers
+from ingest.cells import as_text, clean, read_numbers
 from ingest.errors import SourceRefused
 from ingest.headers import Headers, fold
 from ingest.rows import Floats, Shapes, Table
@@ -28,6 +28,7 @@ PAIR_NAMES = (
     ("long", "lat"),
     ("longitud", "latitud"),
     ("lon", "latitude"),
+    ("stop_lon", "stop_lat"),
 )
 POINT_NAMES = ("geo_point_2d", "geopoint", "geo_point", "coordonnees", "coordinates")
 LAT_LON = r"^\(?\s*(?P<lat>[+-]?\d+(?:\.\d+)?)\s*[,;]\s*(?P<lon>[+-]?\d+(?:\.\d+)?)\s*\)?$"
@@ -82,7 +83,7 @@ def find_where(layer: Layer, table: Table) -> Where | None:
         return Where(x=found(declared.longitude or ""), y=found(declared.latitude or ""))
     if table.located:
         return None
-    if (where := _well_known(table.headers, layer.source.crs)) is not None:
+    if (where := well_known(table.headers, layer.source.crs)) is not None:
         return where
     raise SourceRefused(
         table.name,
@@ -91,7 +92,7 @@ def find_where(layer: Layer, table: Table) -> Where | None:
     )
 
 
-def _well_known(headers: Sequence[str], crs: str | None) -> Where | None:
+def well_known(headers: Sequence[str], crs: str | None) -> Where | None:
     named = {fold(header): header for header in reversed(headers)}
     pairs = PAIR_NAMES + ((("x", "y"),) if crs else ())
     for name in SHAPE_NAMES:
@@ -107,7 +108,8 @@ def _well_known(headers: Sequence[str], crs: str | None) -> Where | None:
 
 
 def read_pair(x: pa.Array, y: pa.Array, where: Where) -> Places:
-    """Points of two columns of text; a row where either is blank has no place."""
+    """Points of two columns; a row where either is blank has no place."""
+    x, y = as_text(x), as_text(y)
     eastings = read_numbers(clean(x), comma=True)
     northings = read_numbers(clean(y), comma=True)
     places = Places(notes=Counter(eastings.notes) + Counter(northings.notes))
@@ -125,8 +127,8 @@ def _says_nothing(text: str) -> bool:
 
 
 def read_column(texts: pa.Array, header: str) -> Places:
-    """Shapes of one column of text: "lat, lon", WKT, hexadecimal WKB or GeoJSON, each as it is."""
-    texts = clean(texts)
+    """Shapes of one column: "lat, lon", WKT, hexadecimal WKB or GeoJSON, each as it is."""
+    texts = clean(as_text(texts))
     places = Places(shapes=np.full(len(texts), None, dtype=object))
     assert places.shapes is not None
     pairs = pc.extract_regex(texts, LAT_LON)

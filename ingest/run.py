@@ -218,8 +218,13 @@ class _Run:
         """Whether what the files lack is gone: they hold the whole layer, and every row of
         theirs can be told apart, the withheld ones too.
         """
-        whole = self._job.layer.source.complete and not self._job.partial
+        whole = self._job.layer.source.complete and not self._job.partial and not self._missing()
         return whole and (not self._job.layer.key or self._tally.unnamed == 0)
+
+    def _missing(self) -> str:
+        """What a source says itself of rows it left out."""
+        said = (facts["notes"].get("incomplete") for facts in self._facts)
+        return next(filter(None, said), "")
 
     def _end(self, state: str, checksum: str, config: str, merged: Merged) -> Report:
         counts = Counts(
@@ -253,6 +258,8 @@ class _Run:
         if state == "unchanged" and not counts.read:
             return "the same bytes as last time; nothing to do"
         whole = self._job.layer.source.complete and not self._job.partial
+        if whole and self._missing():
+            return f"the source says that it is not whole ({self._missing()}): nothing was deleted"
         if whole and not self._is_complete():
             return "rows without a readable key were withheld, so nothing was deleted"
         return "every row is as it was" if state == "unchanged" else ""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import html
 import re
-from typing import Literal
 
-from ingest.archive import Member
+from ingest.archive import Member, is_workbook
 from ingest.errors import SourceRefused
+from ingest.sources.gbfs import is_gbfs
 from ingest.text import bare_utf16
+from layers.model import Format
 
-Format = Literal["csv", "geojson", "geojsonseq", "shapefile", "geopackage"]
-
-READABLE = "CSV, GeoJSON, shapefile or GeoPackage"
+READABLE = "CSV, GeoJSON, GeoPackage, shapefile, FlatGeobuf, GeoParquet, XLSX, KML, GPX or OSM PBF"
+KNOWN: tuple[tuple[bytes, Format], ...] = (
+    (b"SQLite format 3\x00", "geopackage"),
+    (b"\x00\x00\x27\x0a", "shapefile"),
+    (b"fgb\x03", "flatgeobuf"),
+    (b"PAR1", "parquet"),
+)
+OSM_HEADER = b"\x0a\x09OSMHeader"  # of a PBF file, behind four bytes of its length
+XML: dict[str, Format] = {"kml": "kml", "gpx": "gpx", "osm": "osm"}
 BINARY = (
-    (b"fgb\x03", "FlatGeobuf"),
-    (b"PAR1", "Parquet"),
     (b"II*\x00", "a TIFF picture"),
     (b"MM\x00*", "a TIFF picture"),
     (b"%PDF", "a PDF"),
@@ -42,15 +47,17 @@ def sniff(member: Member) -> Format:
     text = _plain(head)
     if not text.strip():
         raise SourceRefused(member.name, "the file holds nothing but blanks")
-    _refuse_markup(member, text)
+    if (marked_up := _markup(member, text)) is not None:
+        return marked_up
+    if is_gbfs(text):
+        return "gbfs"
     return "geojson" if text.lstrip()[:1] in (b"{", b"[", b"\x1e") else "csv"
 
 
 def _binary(member: Member, head: bytes) -> Format | None:
-    if head.startswith(b"SQLite format 3\x00"):
-        return "geopackage"
-    if head.startswith(b"\x00\x00\x27\x0a"):
-        return "shapefile"
+    known: Format | None = "xlsx" if is_workbook(member) else _known(head)
+    if known is not None:
+        return known
     for magic, what in BINARY:
         if head.startswith(magic):
             raise SourceRefused(member.name, f"this is {what}; give {READABLE}")
@@ -61,6 +68,12 @@ def _binary(member: Member, head: bytes) -> Format | None:
     return None
 
 
+def _known(head: bytes) -> Format | None:
+    if head[4:].startswith(OSM_HEADER):
+        return "osm"
+    return next((kind for magic, kind in KNOWN if head.startswith(magic)), None)
+
+
 def _plain(head: bytes) -> bytes:
     """The head as ASCII-like bytes: without mark, and without the zeros of UTF-16."""
     for mark in (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"):
@@ -68,7 +81,8 @@ def _plain(head: bytes) -> bytes:
     return head.replace(b"\x00", b"")
 
 
-def _refuse_markup(member: Member, text: bytes) -> None:
+def _markup(member: Member, text: bytes) -> Format | None:
+    """The format of an XML file that is read; None for what is no markup."""
     if HTML.match(text):
         title = TITLE.search(text)
         words = (
@@ -79,6 +93,9 @@ def _refuse_markup(member: Member, text: bytes) -> None:
             member.name, f"this is a web page{said}, not data; the address may need a login"
         )
     if text.lstrip().startswith(b"<") and (root := XML_ROOT.search(text)):
+        if (known := XML.get(root[1].decode().lower())) is not None:
+            return known
         raise SourceRefused(
             member.name, f"this is XML ({root[1].decode()}), which is not read; give {READABLE}"
         )
+    return None

@@ -118,17 +118,33 @@ class SourceGeometry(Value):
         return self
 
 
+Format = Literal[
+    "csv", "xlsx", "json", "geojson", "geojsonseq", "esrijson", "gbfs", "gtfs", "shapefile",
+    "geopackage", "flatgeobuf", "parquet", "kml", "gpx", "osm",
+]  # fmt: skip
+
+
 class Source(Value):
     """Where a layer's rows come from and how to read them; what is not said is detected."""
 
     files: tuple[str, ...] = Field(
         default=(), description="paths relative to the YAML file; globs allowed"
     )
-    format: Literal["csv", "geojson", "geojsonseq", "shapefile", "geopackage"] | None = None
+    format: Format | None = None
     crs: str | None = Field(default=None, description="such as EPSG:2154; overrides nothing read")
     encoding: str | None = None
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
-    sublayer: str | None = Field(default=None, description="which layer of a file with several")
+    header: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="which row of a table names its columns: 1 the first; 0: none does, and they"
+        " are called column_1, column_2 …",
+    )
+    sublayer: str | None = Field(
+        default=None,
+        description="which layer, sheet or member of a file with several; '*' takes all members",
+    )
     geometry: SourceGeometry | None = None
     null_values: tuple[str, ...] = ("",)
     complete: bool = Field(

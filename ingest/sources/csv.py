@@ -33,6 +33,7 @@ class CsvTable:
     headers: tuple[str, ...]
     empty: bool
     notes: Mapping[str, object] = field(default_factory=dict)
+    header: int = 1  # the number of the record that names the columns
     format: str = "csv"
     located: bool = False
     sparse: bool = False
@@ -56,7 +57,8 @@ class CsvTable:
         with self.member.open() as stream:
             text = utf8(self.name, stream.chunks(), self.encoded)
             records = Records(self.name, text, self.delimiter)
-            records.take(1)
+            if self.header:
+                records.take(self.header)
             while len(block := records.take(rows)):
                 yield self._chunk(block, places, stream.consumed)
 
@@ -165,12 +167,18 @@ def open_csv(member: Member, source: Source) -> CsvTable:
     delimiter = source.delimiter or find_delimiter(_head(member, encoding))
     if not delimiter.isascii() or delimiter in '"\r\n':
         raise SourceRefused(member.name, f"source.delimiter {delimiter!r} cannot part cells")
+    number = 1 if source.header is None else source.header
     with member.open() as stream:
         records = Records(member.name, utf8(member.name, stream.chunks(), encoding), delimiter)
-        header, first = records.take(1), records.take(1)
-    if not len(header):
+        above = records.take(max(number, 1))
+        first = records.take(1) if number else above
+    if not len(above):
         raise SourceRefused(member.name, "the file holds nothing but blank lines")
-    headers = tuple(cell.strip() for cell in split(header.text(0), delimiter))
+    if len(above) < number:
+        raise SourceRefused(member.name, f"it has no row {number}, which source.header names")
+    headers = tuple(cell.strip() for cell in split(above.text(len(above) - 1), delimiter))
+    if not number:
+        headers = tuple(f"column_{place}" for place in range(1, len(headers) + 1))
     if len(headers) > MAX_COLUMNS:
         raise SourceRefused(member.name, f"{len(headers)} columns; at most {MAX_COLUMNS} are read")
     return CsvTable(
@@ -180,6 +188,7 @@ def open_csv(member: Member, source: Source) -> CsvTable:
         headers=headers,
         empty=not len(first),
         notes=_notes(encoding),
+        header=number,
     )
 
 

@@ -1,14 +1,16 @@
-"""Shapefiles and GeoPackages, read by GDAL in Arrow batches from a folder of our own."""
+"""Whatever GDAL reads in Arrow batches, from a folder of our own: GeoPackage, FlatGeobuf, KML,
+GPX, OpenStreetMap, shapefiles.
+"""
 
 from __future__ import annotations
 
-import itertools
+import re
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
@@ -24,11 +26,35 @@ from ingest.archive import Member
 from ingest.crs import parse_crs
 from ingest.errors import SourceRefused
 from ingest.rows import Chunk, Content, Mask, Shapes, as_json
-from ingest.text import find_encoding
-from layers.model import Layer
+from layers.model import GeometryType, Layer
 
 CURVES = frozenset(range(8, 15))  # WKB kinds that GEOS does not draw
-SHAPEFILE = ("shp", "shx", "dbf", "prj", "cpg")
+ENDINGS = {"geopackage": "gpkg", "flatgeobuf": "fgb", "kml": "kml", "gpx": "gpx", "osm": "osm.pbf"}
+USUAL: dict[str, dict[GeometryType, str]] = {  # the layer meant where none is declared
+    "gpx": {GeometryType.POINT: "waypoints", GeometryType.LINE: "tracks"},
+    "osm": {
+        GeometryType.POINT: "points",
+        GeometryType.LINE: "lines",
+        GeometryType.POLYGON: "multipolygons",
+    },
+}
+OSM_OWN = frozenset({"osm_id", "osm_way_id", "other_tags"})
+OSM_TAGS = (  # that are columns where the layer declares none
+    *("name", "ref", "highway", "cycleway", "bicycle", "surface", "oneway", "maxspeed", "lit"),
+    *("amenity", "building", "landuse", "leisure", "natural", "waterway", "railway", "shop"),
+    *("tourism", "boundary", "admin_level", "place", "access", "operator", "website"),
+)
+OSM_IGNORED = (  # as GDAL does: tags of the mapping, which make no feature of a node
+    "unsignificant=created_by,converted_by,source,time,ele,attribution\n"
+    "ignore=created_by,converted_by,source,time,ele,note,todo,openGeoDB:,fixme,FIXME\n"
+)
+GPX_LAYERS = ("waypoints", "routes", "tracks")
+OSM_AREAS = (  # tags of a closed way that is an area
+    *("aeroway", "amenity", "boundary", "building", "craft", "geological", "historic", "landuse"),
+    *("leisure", "military", "natural", "office", "place", "shop", "sport", "tourism"),
+    *("highway=platform", "public_transport=platform"),
+)
+OUR_PATH = re.compile(r"'?/\S*/source\.[\w.]+'?")
 GDAL_ERRORS = (
     *(DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError),
     *(pa.ArrowException, UnicodeDecodeError, OSError, RuntimeError),
@@ -50,6 +76,7 @@ class OgrTable:
     crs: CRS | None
     encoding: str | None = None
     given_encoding: str | None = None  # what GDAL is told, where the file does not say
+    options: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, object] = field(default_factory=dict)
     sparse: bool = False
     delimiter: str | None = None
@@ -61,8 +88,8 @@ class OgrTable:
     def chunks(self, headers: Sequence[str], rows: int) -> Iterator[Chunk]:
         """Yield all features; a feature's line is its number in the file."""
         read = 0
-        with _told(self.name), ExitStack() as stack:
-            with _quiet():
+        with told(self.name), ExitStack() as stack:
+            with quiet():
                 meta, batches = stack.enter_context(
                     pyogrio.raw.open_arrow(
                         self.path,
@@ -71,6 +98,7 @@ class OgrTable:
                         use_pyarrow=True,
                         datetime_as_string=True,
                         encoding=self.given_encoding,
+                        **self.options,
                     )
                 )
             geometry = meta["geometry_name"] or "wkb_geometry"
@@ -105,7 +133,7 @@ class OgrTable:
 
     def _straightened(self, skip: int, count: int) -> Shapes:
         """The same features again, their arcs turned into short straight pieces by GDAL."""
-        with _quiet():
+        with quiet():
             read = pyogrio.raw.read(
                 self.path, layer=self.sublayer, skip_features=skip, max_features=count, columns=[]
             )
@@ -120,7 +148,9 @@ def _split(batches: Any, rows: int) -> Iterator[pa.RecordBatch]:
 
 
 def _shapes(wkb: Shapes, straightened: Callable[[], Shapes]) -> tuple[Shapes, dict[int, str]]:
-    given = np.array([value is not None for value in wkb])
+    given = np.array([bool(value) for value in wkb])
+    wkb = wkb.copy()
+    wkb[~given] = None
     if any(_kind(value) in CURVES for value in wkb[given]):
         wkb = straightened()
     shapes: Shapes = shapely.from_wkb(wkb, on_invalid="ignore")
@@ -145,23 +175,24 @@ def _content(batch: pa.RecordBatch, geometry: str, row: int) -> Content:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def told(name: str) -> Iterator[None]:
     try:
         yield
     except GDAL_ERRORS as exc:
         said = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        said = OUR_PATH.sub("the file", said)
         raise SourceRefused(name, f"it is damaged or not what it seems ({said})") from exc
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without GDAL's warnings that heights and measures are dropped, which is counted here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _place(member: Member, target: Path) -> Path:
+def place(member: Member, target: Path) -> Path:
     """Where GDAL finds the member: under a name of ours, since names can mean something to GDAL."""
     if member.packed == "no":
         target.symlink_to(member.path.resolve())
@@ -170,31 +201,73 @@ def _place(member: Member, target: Path) -> Path:
     return target
 
 
-def open_geopackage(layer: Layer, member: Member, folder: Path) -> OgrTable:
-    """Choose the layer of a GeoPackage and survey it."""
-    path = _place(member, Path(mkdtemp(dir=folder)) / "source.gpkg")
-    with _told(member.name), _quiet():
-        listed = [(str(name), kind is not None) for name, kind in pyogrio.list_layers(path)]
+def open_dataset(layer: Layer, member: Member, kind: str, folder: Path) -> OgrTable:
+    """Choose the layer of a file that GDAL reads, and survey it."""
+    home = Path(mkdtemp(dir=folder))
+    path = place(member, home / f"source.{ENDINGS[kind]}")
+    options = {"CONFIG_FILE": str(_osm_attributes(layer, home))} if kind == "osm" else {}
+    with told(member.name), quiet():
+        listed = [(str(name), shape is not None) for name, shape in pyogrio.list_layers(path)]
+        if kind == "gpx":
+            listed = [(name, True) for name in GPX_LAYERS if _holds_any(path, name)]
+    chosen = _chosen(layer, member.name, kind, listed)
+    table = survey(member, path, chosen, options=options)
+    return replace(table, format=kind)
+
+
+def _holds_any(path: Path, sublayer: str) -> bool:
+    return int(pyogrio.read_info(path, layer=sublayer, force_feature_count=True)["features"]) > 0
+
+
+def _chosen(layer: Layer, file: str, kind: str, listed: Sequence[tuple[str, bool]]) -> str:
+    """The declared layer, or the only one that it can be."""
     wanted = layer.source.sublayer
     names = [name for name, _ in listed]
     located = [name for name, has_geometry in listed if has_geometry]
+    usual = USUAL.get(kind, {}).get(layer.geometry)
     if wanted is not None and wanted in names:
-        chosen = wanted
-    elif len(names) == 1:
-        chosen = names[0]
-    elif layer.has_geometry and len(located) == 1 and wanted is None:
-        chosen = located[0]
-    else:
-        said = f"there is no layer {wanted!r}" if wanted else "it holds several layers"
-        raise SourceRefused(
-            member.name, f"{said}; declare source.sublayer as one of: {', '.join(names)}"
-        )
-    return _survey(member, path, chosen)
+        return wanted
+    if wanted is None and usual in names:
+        return str(usual)
+    if len(names) == 1:
+        return names[0]
+    if layer.has_geometry and len(located) == 1 and wanted is None:
+        return located[0]
+    if not names:
+        raise SourceRefused(file, "it holds no layer; fetch it again")
+    said = f"there is no layer {wanted!r}" if wanted else "it holds several layers"
+    raise SourceRefused(file, f"{said}; declare source.sublayer as one of: {', '.join(names)}")
 
 
-def _survey(member: Member, path: Path, sublayer: str, size: int | None = None) -> OgrTable:
-    with _told(member.name), _quiet():
-        info = pyogrio.read_info(path, layer=sublayer, force_feature_count=True)
+def _osm_attributes(layer: Layer, home: Path) -> Path:
+    """GDAL's configuration that makes a column of each tag the layer declares."""
+    declared = [column.header for column in layer.columns] or [*OSM_TAGS, "other_tags"]
+    tags = [tag for tag in declared if tag not in OSM_OWN]
+    rest = "yes" if "other_tags" in declared else "no"
+    listed = ",".join(tag for tag in tags if "," not in tag and tag.isprintable())
+    layers = "".join(
+        f"[{name}]\n{OSM_IGNORED}osm_id=yes\nother_tags={rest}\nattributes={listed}\n"
+        for name in ("points", "lines", "multipolygons", "multilinestrings", "other_relations")
+    )
+    path = home / "osm.ini"
+    path.write_text(
+        f"closed_ways_are_polygons={','.join(OSM_AREAS)}\nattribute_name_laundering=no\n{layers}",
+        encoding="utf-8",
+    )
+    return path
+
+
+def survey(
+    member: Member,
+    path: Path,
+    sublayer: str,
+    *,
+    size: int | None = None,
+    options: Mapping[str, str] = {},
+) -> OgrTable:
+    """What a layer holds; GDAL opens it with the driver's `options`."""
+    with told(member.name), quiet():
+        info = pyogrio.read_info(path, layer=sublayer, force_feature_count=True, **options)
     located = info["geometry_type"] is not None
     crs = parse_crs(member.name, info["crs"]) if info["crs"] else None
     return OgrTable(
@@ -209,89 +282,5 @@ def _survey(member: Member, path: Path, sublayer: str, size: int | None = None) 
         crs=crs,
         encoding=info["encoding"].lower(),
         notes={"sublayer": sublayer},
+        options=options,
     )
-
-
-def open_shapefile(
-    layer: Layer, member: Member, beside: Sequence[Member], folder: Path
-) -> OgrTable:
-    """Gather the files that make a shapefile and survey it; `beside` are those of its zip."""
-    parts = _parts(member, beside)
-    _check_parts(layer, member, parts)
-    home = Path(mkdtemp(dir=folder))
-    for suffix, part in parts.items():
-        _place(part, home / f"source.{suffix}")
-    _check_length(member.name, home / "source.shp")
-    if "shx" not in parts:
-        _rebuild_shx(member.name, home / "source.shp")
-    encoding = _dbf_encoding(layer, member.name, parts)
-    size = sum(part.size for part in parts.values())
-    table = _survey(member, home / "source.shp", "source", size)
-    return replace(
-        table,
-        format="shapefile",
-        encoding=encoding or table.encoding,
-        given_encoding=encoding,
-        notes={"shx_rebuilt": True} if "shx" not in parts else {},
-    )
-
-
-def _rebuild_shx(name: str, path: Path) -> None:
-    pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": True})
-    try:
-        with _told(name), _quiet():
-            pyogrio.read_info(path)
-    finally:
-        pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": None})
-
-
-def _parts(member: Member, beside: Sequence[Member]) -> dict[str, Member]:
-    """The files of a shapefile by suffix: in its zip, or beside it on disk."""
-    if member.packed == "no":
-        near = member.path.parent.iterdir()
-        beside = [
-            Member(name=path.name, path=path, size=path.stat().st_size)
-            for path in near
-            if path.stem == member.path.stem and path.is_file()
-        ]
-    own = PurePosixPath(member.inside or member.path.name).with_suffix("")
-    found = {"shp": member}
-    for part in beside:
-        path = PurePosixPath(part.inside or part.path.name)
-        suffix = path.suffix.lower().removeprefix(".")
-        if path.with_suffix("") == own and suffix in SHAPEFILE:
-            found[suffix] = part
-    return found
-
-
-def _check_parts(layer: Layer, member: Member, parts: Mapping[str, Member]) -> None:
-    if "dbf" not in parts and layer.columns:
-        names = ", ".join(column.name for column in layer.columns)
-        raise SourceRefused(
-            member.name, f"its .dbf is missing, so {names} cannot be read; give the whole set"
-        )
-    if "prj" not in parts and layer.source.crs is None and layer.has_geometry:
-        raise SourceRefused(
-            member.name, "its .prj is missing; declare source.crs, for example EPSG:2154"
-        )
-
-
-def _check_length(name: str, path: Path) -> None:
-    """Refuse a .shp shorter than its own header says."""
-    with path.open("rb") as file:
-        words = int.from_bytes(file.read(28)[24:], "big")
-    if path.stat().st_size < 2 * words:
-        raise SourceRefused(name, "the .shp is cut short; fetch it again")
-
-
-def _dbf_encoding(layer: Layer, name: str, parts: Mapping[str, Member]) -> str | None:
-    """The encoding of the texts: declared, or said by the .cpg (None), or found in them."""
-    if layer.source.encoding is not None:
-        return layer.source.encoding
-    if "cpg" in parts or "dbf" not in parts:
-        return None
-    chunks = parts["dbf"].chunks()
-    first = next(chunks, b"")
-    start = int.from_bytes(first[8:10], "little")
-    found = find_encoding(name, itertools.chain((first[start:] or b" ",), chunks), None)
-    return found.name

@@ -225,7 +225,7 @@ CASES: dict[str, tuple[str, str | bytes, dict[str, Any], list[str]]] = {
         ["source.geometry", "longitude and latitude"],
     ),
     "an open quote": ("t.csv", GOOD + '11,"Tilia,1,,4,45\n', {}, ["line 12", "quote"]),
-    "a spreadsheet": ("t.xlsx", zipped("[Content_Types].xml", "<x/>"), {}, ["CSV"]),
+    "a letter": ("t.docx", zipped("[Content_Types].xml", "<x/>"), {}, ["XLSX"]),
 }  # fmt: skip
 
 

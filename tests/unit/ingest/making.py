@@ -18,7 +18,7 @@ from ingest.rows import Facts, Refusal
 from layers.model import Layer
 
 
-def layer_of(*columns: str | dict[str, object], geometry: str = "none", **more: Any) -> Layer:
+def layer_of(*columns: str | Mapping[str, object], geometry: str = "none", **more: Any) -> Layer:
     """A layer of these columns; a bare name is a column of text."""
     listed = [{"name": column} if isinstance(column, str) else column for column in columns]
     return Layer.model_validate(

@@ -207,8 +207,8 @@ def test_a_sequence_cut_short_is_refused(folder: Folder) -> None:
         ('{"type":"FeatureCollection","features":{}}', r"no array of features"),
         ('{"type":"Point","features":[]}', r"should be a FeatureCollection"),
         ('{"error":{"code":499,"message":"Token Required"}}', r"error message, not data: .*Token"),
-        ('{"data":{"stations":[]},"ttl":5}', r"JSON but not GeoJSON; its members are data, ttl"),
-        ('[{"a":1},{"a":2}]', r"JSON but not GeoJSON; its members are a"),
+        ('{"data":{"places":[]},"ttl":5}', r"JSON but not GeoJSON; its members are data, ttl"),
+        ('[{"error":1},{"error":2}]', r"error message, not data: 1"),
     ],
 )
 def test_what_is_not_geojson_is_refused(folder: Folder, text: str, said: str) -> None:

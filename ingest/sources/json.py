@@ -1,7 +1,8 @@
-"""GeoJSON of every layout: surveyed once from end to end, then read feature by feature."""
+"""JSON of every layout: surveyed once from end to end, then read feature by feature."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,31 +19,40 @@ from ingest.crs import parse_crs
 from ingest.errors import SourceRefused
 from ingest.places import read_geojson
 from ingest.rows import Broken, Chunk, Content, Shapes
+from ingest.sources.dialects import (
+    ERRORS,
+    EsriReader,
+    Feature,
+    Kind,
+    ReadFeature,
+    kind_of,
+    read_geojson_feature,
+    read_record,
+    shown,
+)
 from ingest.sources.items import BETWEEN, Item, Items, Layout, find_layout
 from ingest.text import Encoding, find_encoding, utf8
 from layers.model import Source
 
+MAX_COLUMNS = 2_000
 CHUNK_BYTES = 8 << 20  # of feature text in one chunk; parsed, it is ten times as large
-SHAPES = frozenset(
-    ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon")
-) | {"GeometryCollection"}
 EXACT = 2**53  # whole numbers below it are the same as floating point
-Feature = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GeoJsonTable:
-    """A GeoJSON file that is known to be whole. `ids` says that `id` is a feature's own member."""
+class JsonTable:
+    """A JSON file that is known to be whole. `ids` says that `id` is a feature's own member."""
 
     member: Member
     encoded: Encoding
     layout: Layout
+    kind: Kind
+    read: ReadFeature
     headers: tuple[str, ...]
     empty: bool
     ids: bool
     crs: CRS | None
     notes: Mapping[str, object] = field(default_factory=dict)
-    located: bool = True
     sparse: bool = True
     delimiter: str | None = None
 
@@ -55,8 +65,12 @@ class GeoJsonTable:
         return self.member.size
 
     @property
+    def located(self) -> bool:
+        return self.kind != "json"
+
+    @property
     def format(self) -> str:
-        return "geojsonseq" if self.layout == "sequence" else "geojson"
+        return "geojsonseq" if (self.layout, self.kind) == ("sequence", "geojson") else self.kind
 
     @property
     def encoding(self) -> str:
@@ -82,7 +96,7 @@ class GeoJsonTable:
         at: list[int] = []
         broken: list[Broken] = []
         for place, item in enumerate(items):
-            feature = _feature(self.name, item)
+            feature = _feature(self.name, item, self.read)
             if isinstance(feature, str):
                 content: Content = {"text": item.text.decode("utf-8", "replace")}
                 broken.append(Broken(at=place, line=item.line, reason=feature, content=content))
@@ -108,10 +122,10 @@ class GeoJsonTable:
         return column_of([feature["properties"].get(header) for feature in features])
 
 
-def _feature(file: str, item: Item) -> Feature | str:
+def _feature(file: str, item: Item, read: ReadFeature) -> Feature | str:
     """The feature with its properties as an object, or why it is none."""
     try:
-        value = orjson.loads(item.text)
+        return read(orjson.loads(item.text))
     except orjson.JSONDecodeError as exc:
         try:
             item.text.decode()
@@ -120,24 +134,6 @@ def _feature(file: str, item: Item) -> Feature | str:
         line = item.line + exc.lineno - 1
         column = exc.colno + (item.column - 1 if exc.lineno == 1 else 0)
         raise SourceRefused(file, f"line {line}, column {column}: {exc.msg}") from exc
-    if not isinstance(value, dict):
-        return f"{_shown(value)} stands where a feature should"
-    kind = value.get("type")
-    if isinstance(kind, str) and kind in SHAPES:
-        return {"type": "Feature", "properties": {}, "geometry": value}
-    if kind != "Feature":
-        return f"type {_shown(kind)} should be Feature"
-    properties = value.get("properties")
-    if properties is None:
-        value["properties"] = {}
-    elif not isinstance(properties, dict):
-        return f"properties {_shown(properties)} should be an object"
-    return value
-
-
-def _shown(value: object) -> str:
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= 40 else text[:40] + "…"
 
 
 def _shapes(geometries: list[Any]) -> tuple[Shapes, dict[int, str]]:
@@ -193,24 +189,32 @@ def _whole(value: int) -> str:
     return str(value).lower()  # True and False are whole numbers too
 
 
-def open_geojson(member: Member, source: Source) -> GeoJsonTable:
-    """Survey a GeoJSON file from end to end: it is whole, it is GeoJSON, and these are its keys."""
+def open_json(member: Member, source: Source) -> JsonTable:
+    """Survey a JSON file from end to end: it is whole, of one kind, and these are its keys."""
     encoding = find_encoding(member.name, member.chunks(), source.encoding)
     with member.open() as stream:
         layout = find_layout(utf8(member.name, stream.chunks(), encoding))
+    kind = _kind(member, encoding, layout, declared=source.format)
     with member.open() as stream:
         items = Items(member.name, layout, utf8(member.name, stream.chunks(), encoding))
-        seen = _survey(member.name, items)
-    crs = _crs(member.name, items)
+        seen = _survey(member.name, items, kind)
+    esri = _esri_root(member.name, items) if kind == "esrijson" else {}
+    reader = EsriReader.of(esri)
+    if len(seen.keys) > MAX_COLUMNS:
+        raise SourceRefused(member.name, f"{len(seen.keys)} keys; at most {MAX_COLUMNS} are read")
+    keys = [*seen.keys, *(f"{name}_code" for name in reader.domains)]
     own_ids = seen.ids and "id" not in seen.keys
-    return GeoJsonTable(
+    return JsonTable(
         member=member,
         encoded=encoding,
         layout=layout,
-        headers=(*seen.keys, "id") if own_ids else tuple(seen.keys),
+        kind=kind,
+        read=_reader(kind, reader),
+        headers=(*keys, "id") if own_ids else tuple(keys),
         empty=not seen.features,
         ids=own_ids,
-        crs=crs,
+        crs=_esri_crs(member.name, esri) if esri else _crs(member.name, items),
+        notes={"incomplete": "exceededTransferLimit"} if esri.get("exceededTransferLimit") else {},
     )
 
 
@@ -219,17 +223,41 @@ class _Seen:
     keys: dict[str, None] = field(default_factory=dict)
     ids: bool = False
     features: int = 0
-    others: int = 0
 
 
-def _survey(name: str, items: Items) -> _Seen:
+def _kind(member: Member, encoding: Encoding, layout: Layout, *, declared: str | None) -> Kind:
+    """What the first values of the file are; what is declared decides for plain objects."""
+    with member.open() as stream:
+        items = Items(member.name, layout, utf8(member.name, stream.chunks(), encoding))
+        firsts = list(itertools.islice(items, 2))
+    first = next((item for item in firsts if item.is_object), None)
+    if first is None:
+        return "geojson"
+    try:
+        value = orjson.loads(first.text)
+    except orjson.JSONDecodeError:
+        return "geojson"  # whose reader says where the error is
+    kind = kind_of(value)
+    if kind == "json" and declared != "json":
+        several = layout == "array" or (layout == "sequence" and len(firsts) > 1)
+        if not several or any(key in value for key in ERRORS):
+            _refuse_other_json(member.name, value)
+            return "geojson"
+    return kind or "geojson"
+
+
+def _reader(kind: Kind, esri: EsriReader) -> ReadFeature:
+    if kind == "esrijson":
+        return esri
+    return read_geojson_feature if kind == "geojson" else read_record
+
+
+def _survey(name: str, items: Items, kind: Kind) -> _Seen:
+    read = _reader(kind, EsriReader())
     seen = _Seen()
     for item in items:
-        feature = _feature(name, item)
+        feature = _feature(name, item, read)
         if isinstance(feature, str):
-            if not seen.features + seen.others:
-                _refuse_other_json(name, item)
-            seen.others += 1
             continue
         seen.features += 1
         seen.ids = seen.ids or "id" in feature
@@ -239,18 +267,33 @@ def _survey(name: str, items: Items) -> _Seen:
     return seen
 
 
-def _refuse_other_json(name: str, item: Item) -> None:
-    """Refuse JSON that was never meant as GeoJSON: an error message, or another kind of data."""
-    value = orjson.loads(item.text)
-    if not isinstance(value, dict) or ("type" in value and "properties" in value):
-        return
-    for key in ("error", "errors", "exception", "message"):
+def _refuse_other_json(name: str, value: Feature) -> None:
+    """Refuse JSON that was never meant as data: an error message, or another kind of document."""
+    for key in ERRORS:
         if key in value:
-            raise SourceRefused(name, f"this is an error message, not data: {_shown(value[key])}")
+            raise SourceRefused(name, f"this is an error message, not data: {shown(value[key])}")
     if value.get("type") == "FeatureCollection":
         raise SourceRefused(name, "the FeatureCollection has no array of features")
+    if "type" in value and "features" not in value:
+        return  # the reader says of each what it should be
     members = ", ".join(list(value)[:10])
-    raise SourceRefused(name, f"this is JSON but not GeoJSON; its members are {members}")
+    raise SourceRefused(
+        name,
+        f"this is JSON but not GeoJSON; its members are {members}. Declare source.format: json "
+        "where it is one row",
+    )
+
+
+def _esri_root(name: str, items: Items) -> Feature:
+    return next(_roots(name, items), {})
+
+
+def _esri_crs(name: str, root: Feature) -> CRS | None:
+    said = root.get("spatialReference")
+    if not isinstance(said, dict):
+        return None
+    named = said.get("latestWkid") or said.get("wkid") or said.get("wkt")
+    return parse_crs(name, str(named)) if named else None
 
 
 def _crs(name: str, items: Items) -> CRS | None:
@@ -279,7 +322,7 @@ def _roots(name: str, items: Items) -> Iterator[Feature]:
             continue
         kind = root.get("type", "FeatureCollection") if isinstance(root, dict) else None
         if kind != "FeatureCollection" or "features" not in root:
-            raise SourceRefused(name, f"{_shown(root)} should be a FeatureCollection with features")
+            raise SourceRefused(name, f"{shown(root)} should be a FeatureCollection with features")
         yield root
 
 
@@ -289,5 +332,5 @@ def _named_crs(name: str, root: Feature) -> str | None:
     properties = said.get("properties") or {}
     named = properties.get("name") or properties.get("code")
     if not named and properties:
-        raise SourceRefused(name, f"crs {_shown(said)} names no CRS; declare source.crs")
+        raise SourceRefused(name, f"crs {shown(said)} names no CRS; declare source.crs")
     return str(named) if named else None

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
@@ -16,12 +17,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from ingest.errors import IngestError
+from ingest.gates import Acceptance
 from ingest.report import Report
 from ingest.run import Job, run
 from ingest.run import Progress as Tell
 from layers.catalogue_files import CatalogueFiles, read_catalogue
 from layers.cluster import open_store
 from layers.errors import LayerNotFound, LayersError, StoreUnavailable
+from layers.gates import Gates
 from layers.settings import StoreSettings
 
 LABELS = {
@@ -39,7 +42,7 @@ LABELS = {
 ALWAYS = {"read", "inserted", "updated", "unchanged", "quarantined", "accounted"}
 
 
-def ingest(
+def ingest(  # noqa: PLR0913
     layer: Annotated[str, typer.Argument(help="The layer's id, as the catalogue declares it.")],
     files: Annotated[
         list[Path] | None,
@@ -48,6 +51,11 @@ def ingest(
     partial: Annotated[
         bool, typer.Option("--partial", help="The files hold only some rows: delete nothing.")
     ] = False,
+    accept: Annotated[
+        str | None, typer.Option(help="Gates to let pass this time, with commas between them.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Who lets them pass.")] = None,
+    note: Annotated[str | None, typer.Option(help="Why.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Load FILES into LAYER: read, check, merge by key, publish in one transaction.
@@ -59,6 +67,7 @@ def ingest(
     try:
         catalogue = read_catalogue(settings.catalogue)
         job = job_of(catalogue, layer, files or [], partial=partial)
+        job = replace(job, accepted=acceptance(accept, by, note))
         with open_store(settings, tell=console.print) as urls, progress_bar(console, layer) as tell:
             report = run(urls.ingest, job, tell)
     except (IngestError, LayersError) as exc:
@@ -67,6 +76,20 @@ def ingest(
         sys.stdout.write(json.dumps(report.as_json(), default=str) + "\n")
     else:
         print_report(Console(), report)
+
+
+def acceptance(gates: str | None, by: str | None, note: str | None) -> Acceptance | None:
+    """Which gates are let pass; raises BadParameter where it is not said by whom and why."""
+    if gates is None:
+        return None
+    named = tuple(gate.strip() for gate in gates.split(",") if gate.strip())
+    if unknown := [gate for gate in named if gate not in Gates.model_fields]:
+        raise typer.BadParameter(
+            f"--accept: {unknown[0]!r} is no gate; gates are {', '.join(Gates.model_fields)}"
+        )
+    if not (by and by.strip() and note and note.strip()):
+        raise typer.BadParameter("--accept: say who and why, with --by NAME --note WHY")
+    return Acceptance(gates=named, by=by.strip(), note=note.strip())
 
 
 def job_of(
@@ -161,6 +184,9 @@ def _table(report: Report) -> Table:
 
 def _notes(report: Report) -> list[str]:
     notes = []
+    for gate in report.gates:
+        said = "accepted" if gate["accepted"] else "noticed"
+        notes.append(f"Gate {gate['gate']}, {said}: {gate['says']}")
     if report.counts.quarantined or report.counts.cells:
         notes.append(f"Withheld rows and cells: quarantine of run {report.run}")
     for facts in report.facts:

@@ -1,4 +1,7 @@
-"""A dry run: read files as a layer from end to end, count, and publish nothing."""
+"""A dry run: read files as a layer from end to end, count, and publish nothing.
+
+It is a first load: what is held against an earlier one is not looked at.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ingest.errors import SourceRefused
+from ingest.gates import Finding, findings_of
+from ingest.profile import Sieve
 from ingest.read import read
 from ingest.rows import Facts
 from layers.model import Layer
@@ -26,6 +31,7 @@ class Found:
     without_place: int
     reasons: tuple[tuple[str, int], ...]
     facts: tuple[Facts, ...]
+    gates: tuple[Finding, ...]
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -35,8 +41,9 @@ def inspect_files(layer: Layer, files: Sequence[Path]) -> Found:
     """Read all rows; raises SourceRefused as a run would."""
     read_rows = taken = nowhere = cells = 0
     reasons: Counter[str] = Counter()
+    sieve = Sieve(layer, None)
     with read(layer, files) as reading:
-        for batch in reading:
+        for batch in map(sieve.sift, reading):
             read_rows += batch.read
             taken += batch.rows.num_rows
             cells += sum(refusal.column is not None for refusal in batch.refusals)
@@ -53,4 +60,5 @@ def inspect_files(layer: Layer, files: Sequence[Path]) -> Found:
             without_place=nowhere,
             reasons=tuple(reasons.most_common(SHOWN)),
             facts=tuple(reading.facts),
+            gates=tuple(findings_of(layer, sieve.finish([], partial=False), None)),
         )

@@ -101,6 +101,9 @@ def _print(console: Console, found: Found) -> None:
     console.print(table)
     for reason, count in found.reasons:
         console.print(f"  {count:,} × {reason}", markup=False, highlight=False)
+    for gate in found.gates:
+        verb = "would stop it" if gate.stops else "would be told"
+        console.print(f"  Gate {gate.gate}, {verb}: {gate.says}", markup=False, highlight=False)
 
 
 def _print_draft(console: Console, made: Draft, files: list[Path]) -> None:

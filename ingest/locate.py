@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,7 @@ class Locator:
     draws: GeometryType
     where: Where | None
     crs: CRS | None
+    swapped: bool = False  # whether the file writes y before x
     located: int = 0
     outside: int = 0
     checked: bool = False
@@ -40,6 +41,8 @@ class Locator:
     def locate(self, chunk: Chunk) -> Located:
         """WKB for each row of the chunk, null without a place; and why some may not be taken."""
         places = self._places(chunk)
+        if self.swapped:
+            places = _exchanged(places)
         self.notes.update(places.notes)
         if places.x is not None and places.y is not None:
             if self.draws in (GeometryType.POINT, GeometryType.MIXED):
@@ -161,6 +164,14 @@ class Locator:
                 f"declare source.crs, for example {guess(x, y)}"
             )
         raise SourceRefused(self.file, problem)
+
+
+def _exchanged(places: Places) -> Places:
+    """The places with x and y the other way round."""
+    shapes = places.shapes
+    if shapes is not None:
+        shapes = shapely.transform(shapes, lambda coordinates: coordinates[:, ::-1])
+    return replace(places, x=places.y, y=places.x, shapes=shapes)
 
 
 def _as_shapes(x: Floats, y: Floats) -> Shapes:

@@ -126,7 +126,7 @@ def _locator(layer: Layer, table: Table) -> Locator | None:
         return None
     crs = agreed_crs(table.name, table.crs, layer.source.crs)
     where = None if table.located and table.empty else find_where(layer, table)
-    return Locator(table.name, layer.geometry, where, crs)
+    return Locator(table.name, layer.geometry, where, crs, layer.source.swap_axes)
 
 
 def _wanted(reader: Normaliser) -> list[str]:
@@ -153,6 +153,7 @@ def _facts(layer: Layer, table: Table, reader: Normaliser) -> Facts:
         encoding=table.encoding,
         delimiter=table.delimiter,
         crs=name_of(crs or DEGREES) if layer.has_geometry else None,
+        headers=table.headers,
         ignored=tuple(header for header in table.headers if header not in used),
         rows=reader.read,
         notes=notes,

@@ -45,6 +45,7 @@ class Report:
     revision: int
     counts: Counts
     facts: tuple[dict[str, Any], ...]
+    gates: tuple[dict[str, Any], ...] = ()
     seconds: float
     message: str
 

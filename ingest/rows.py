@@ -65,7 +65,8 @@ class Facts:
     encoding: str | None
     delimiter: str | None
     crs: str | None
-    ignored: tuple[str, ...]  # columns of the file that the layer does not declare
+    headers: tuple[str, ...]  # all columns of the file
+    ignored: tuple[str, ...]  # those that the layer does not declare
     rows: int
     notes: dict[str, object]
 

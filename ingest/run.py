@@ -19,6 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.errors import IngestError, SourceRefused
+from ingest.gates import Acceptance, Finding, GatesHeld, findings_of, keys_finding
+from ingest.profile import Profile, Sieve
 from ingest.read import read
 from ingest.repeats import Repeats
 from ingest.report import Counts, Report
@@ -27,7 +29,7 @@ from layers.engine import owner_engine, store_errors
 from layers.errors import LayersError
 from layers.model import Layer
 from layers.runs import RunRecord, Withheld
-from layers.write import LINE, ROW, Merged, Stage, drop_stage, publish, stage
+from layers.write import LINE, ROW, Merged, Stage, Terms, drop_stage, publish, stage
 
 Progress = Callable[[str, int, int, int], None]  # what is done, bytes read, bytes in all, rows
 
@@ -43,12 +45,14 @@ class Job:
     `partial` says that the files hold only some of the layer's rows, so nothing is deleted.
     `once` leaves the layer alone when these very bytes were loaded last, even if somebody has
     edited it since; otherwise they are merged again, and the source has the last word.
+    `accepted` lets gates pass this time.
     """
 
     layer: Layer
     files: tuple[Path, ...]
     partial: bool = False
     once: bool = False
+    accepted: Acceptance | None = None
 
 
 @dataclass(slots=True)
@@ -162,9 +166,14 @@ class _Run:
         self._tally = _Tally()
         self._repeats = Repeats()
         self._facts: tuple[dict[str, Any], ...] = ()
+        self._findings: list[Finding] = []
+        self._before: Profile | None = None
+        self._profile = Profile()
 
     def go(self, sources: Sequence[dict[str, Any]]) -> Report:
         checksum, config = _checksum(sources), reading_hash(self._job)
+        baseline = self._record.baseline()
+        self._before = Profile.of(baseline) if baseline else None
         if self._seen_before(checksum, config):
             return self._end(
                 "unchanged", checksum, config, Merged(revision=self._record.revision())
@@ -176,14 +185,14 @@ class _Run:
             self._read_into(staged)
         if self._tally.read == 0:
             raise SourceRefused(self._job.files[0].name, "holds no rows; the layer stays as it was")
+        self._check_gates()
         self._progress("publishing", 1, 1, self._tally.read)
-        merged = publish(
-            self._engine,
-            self._job.layer,
-            self._record.id,
+        terms = Terms(
             may_delete=self._is_complete(),
             maybe_equal=self._repeats.rows(),
+            check_known=self._check_known,
         )
+        merged = publish(self._engine, self._job.layer, self._record.id, terms)
         return self._end("published" if merged.changed else "unchanged", checksum, config, merged)
 
     def _seen_before(self, checksum: str, config: str) -> bool:
@@ -198,9 +207,10 @@ class _Run:
     def _read_into(self, staged: Stage) -> None:
         """Read one batch while the one before is on its way to the stage."""
         reading = read(self._job.layer, self._job.files)
+        sieve = Sieve(self._job.layer, self._before)
         with ThreadPoolExecutor(max_workers=1) as sender:
             sent: Future[None] | None = None
-            for batch in reading:
+            for batch in map(sieve.sift, reading):
                 self._tally.add(batch, self._job.layer.has_geometry)
                 if not self._job.layer.key:
                     rows = batch.rows
@@ -213,6 +223,30 @@ class _Run:
             if sent is not None:
                 sent.result()
         self._facts = tuple(asdict(facts) for facts in reading.facts)
+        headers = {name for facts in reading.facts for name in facts.headers}
+        self._profile = sieve.finish(sorted(headers), partial=self._job.partial)
+
+    def _check_gates(self) -> None:
+        """Stop the load, its figures remembered, where it does not hold its gates."""
+        found = findings_of(self._job.layer, self._profile, self._before, self._job.accepted)
+        self._hold(found)
+
+    def _check_known(self, known: int, moved: int) -> None:
+        found = keys_finding(self._job.layer, known, moved, self._job.accepted)
+        if found is not None:
+            self._hold([*self._findings, found])
+
+    def _hold(self, findings: list[Finding]) -> None:
+        self._findings = findings
+        accepted = self._job.accepted
+        self._record.remember(
+            profile=self._profile.as_json(),
+            gates=[finding.as_json() for finding in findings],
+            accepted=accepted.as_json() if accepted else None,
+            counts={"read": self._tally.read, "quarantined": self._tally.quarantined},
+        )
+        if any(finding.stops for finding in findings):
+            raise GatesHeld(self._job.layer.id, findings)
 
     def _is_complete(self) -> bool:
         """Whether what the files lack is gone: they hold the whole layer, and every row of
@@ -250,6 +284,7 @@ class _Run:
             revision=merged.revision,
             counts=counts,
             facts=self._facts,
+            gates=tuple(finding.as_json() for finding in self._findings),
             seconds=time.monotonic() - self._started,
             message=message,
         )

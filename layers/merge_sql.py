@@ -11,6 +11,8 @@ from layers.sql import ident, literal
 from layers.tables import CITY, STAGE
 from layers.triggers import TRIGGERS
 
+MOVED_DEGREES = 0.0005  # about 50 m
+
 
 def stage_name(run_id: int) -> str:
     """The unlogged table of a run's rows, quoted."""
@@ -102,6 +104,15 @@ def update_changed(layer: Layer, stage: str) -> str:
     return f"""
         UPDATE {CITY}.{ident(layer.id)} c SET {sets} FROM {stage} s
         WHERE c.source_key = s.source_key AND ({differs})"""
+
+
+def moved(layer: Layer, stage: str) -> str:
+    """How many rows are known by their key, and how many of those lie elsewhere now. A few metres
+    are none: that is how far rounding, or another projection, takes a place.
+    """
+    return f"""
+        SELECT count(*), count(*) FILTER (WHERE NOT ST_DWithin(c.geom, s.geom, {MOVED_DEGREES}))
+        FROM {CITY}.{ident(layer.id)} c JOIN {stage} s USING (source_key)"""
 
 
 def delete_gone(layer: Layer, stage: str) -> str:

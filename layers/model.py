@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from layers.gates import Gates
+
 MAX_ZOOM = 22  # beyond it a tile is narrower than 10 m and MapLibre asks for none
 WEB_MERCATOR_LATITUDE = 85.0511287798066  # where the square world of the tiles ends
 RESERVED_COLUMNS = frozenset(
@@ -147,6 +149,9 @@ class Source(Value):
     )
     geometry: SourceGeometry | None = None
     null_values: tuple[str, ...] = ("",)
+    swap_axes: bool = Field(
+        default=False, description="the source writes latitude, or northing, before longitude"
+    )
     complete: bool = Field(
         default=True, description="the files hold the whole layer, so rows not in them are deleted"
     )
@@ -251,6 +256,7 @@ class Layer(Value):
     s_maxage_s: int = Field(
         default=1, ge=0, description="seconds an edge cache may keep a tile without asking"
     )
+    gates: Gates = Field(default=Gates(), description="what a load must hold to be published")
 
     @field_validator("id")
     @classmethod
@@ -317,6 +323,7 @@ class Layer(Value):
         named += [("priority", name.removeprefix("-")) for name in self.priority]
         named += [("category", self.category)] if self.category else []
         named += [("style.label", self.style.label)] if self.style.label else []
+        named += [("gates.personal.allowed", name) for name in self.gates.personal.allowed]
         named += [("overview.merge_by", name) for name in self.overview.merge_by]
         if self.time:
             named += [("time.start", self.time.start)]
@@ -357,7 +364,7 @@ class Layer(Value):
         return tuple(column for column in self.tile_columns if column.name in needed)
 
     def _names_styled(self) -> dict[str, None]:
-        unseen = ("key", "priority", "tile", "overview.merge_by")
+        unseen = ("key", "priority", "tile", "overview.merge_by", "gates.personal.allowed")
         return dict.fromkeys(name for field, name in self._columns_named() if field not in unseen)
 
     def covers(self, z: int) -> bool:

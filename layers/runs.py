@@ -132,6 +132,26 @@ class RunRecord:
         ).first()
         return LastRun(**row._mapping) if row else None
 
+    def baseline(self) -> dict[str, Any] | None:
+        """The figures of the last load of the whole layer."""
+        found = self._connection.scalar(
+            sa.text(
+                "SELECT profile FROM quartier.runs WHERE layer_id = :layer"
+                " AND state IN ('published', 'unchanged') AND profile IS NOT NULL"
+                " AND NOT (profile ->> 'partial')::boolean ORDER BY id DESC LIMIT 1"
+            ),
+            {"layer": self.layer_id},
+        )
+        return dict(found) if found else None
+
+    def remember(self, **values: Any) -> None:
+        """Put figures into the record of a run that goes on."""
+        sets = ", ".join(f"{name} = CAST(:{name} AS jsonb)" for name in values)
+        encoded = {name: json.dumps(value) for name, value in values.items()}
+        self._connection.execute(
+            sa.text(f"UPDATE quartier.runs SET {sets} WHERE id = :run"), {"run": self.id, **encoded}
+        )
+
     def revision(self) -> int:
         """The layer's revision now."""
         found = self._connection.scalar(

@@ -62,6 +62,21 @@ class Merged:
         return bool(self.inserted or self.updated or self.deleted)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what terms a stage is merged.
+
+    `may_delete` says that the source was read whole, so that what it lacks is gone. `maybe_equal`
+    are the numbers of the rows that alone can be equal to another. `check_known` is told, of the
+    rows whose declared key is known, how many there are and how many of them moved; what it raises
+    stops the load.
+    """
+
+    may_delete: bool
+    maybe_equal: list[int] | None = None
+    check_known: Callable[[int, int], None] | None = None
+
+
 class Stage:
     """The rows of one run, waiting in `city_stage`."""
 
@@ -103,19 +118,10 @@ def drop_stage(connection: sa.Connection, run_id: int) -> None:
     connection.execute(sa.text(f"DROP TABLE IF EXISTS {merge.stage_name(run_id)}"))
 
 
-def publish(
-    engine: sa.Engine,
-    layer: Layer,
-    run_id: int,
-    *,
-    may_delete: bool,
-    maybe_equal: list[int] | None = None,
-) -> Merged:
+def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merged:
     """Merge the stage of a run into the layer; all of it or, on any error, nothing.
 
-    `may_delete` says that the source was read whole, so that what it lacks is gone.
-    `maybe_equal` are the numbers of the rows that alone can be equal to another. Raises
-    ChangeRefused when a declared key stands on rows that differ.
+    Raises ChangeRefused when a declared key stands on rows that differ.
     """
 
     def work(connection: sa.Connection, *, may_build: bool) -> Merged:
@@ -124,13 +130,16 @@ def publish(
         connection.execute(
             sa.text("SELECT set_config('quartier.run', :run, true)"), {"run": str(run_id)}
         )
-        duplicates = _settle_keys(connection, layer, merge.stage_name(run_id), maybe_equal)
+        duplicates = _settle_keys(connection, layer, merge.stage_name(run_id), terms.maybe_equal)
         _lock(connection, layer)
         check_published(connection, layer)
         if may_build and _is_ours_and_empty(connection, layer):
             merged = _build(connection, layer, run_id, duplicates)
         else:
-            merged = _merge(connection, layer, run_id, duplicates, may_delete)
+            if terms.check_known is not None and layer.key and layer.has_geometry:
+                found = connection.execute(sa.text(merge.moved(layer, merge.stage_name(run_id))))
+                terms.check_known(*found.one())
+            merged = _merge(connection, layer, run_id, duplicates, terms.may_delete)
         note = shape_batch.settle(connection, layer)
         return replace(merged, note=note, revision=_revision(connection, layer))
 

@@ -29,11 +29,12 @@ EXPECTED = {
     "new_york_boroughs": (5, 0, 0),
     "mexico_boroughs": (16, 0, 0),
     "chambery_bike_lines": (117, 0, 2),  # two features opened on the 31st of April
-    "paris_roadworks": (1_136, 1, 0),
+    "paris_roadworks": (1_136, 1, 0),  # and one that ends before it begins
     "paris_sites": (4_710, 0, 0),
     "vancouver_trees": (144_815, 20_922, 0),
     "mexico_crimes": (1_302_640, 0, 0),
 }
+WITHHELD = {"paris_roadworks": 1}
 # layer: what is true of the published rows, as SQL
 FACTS = {
     "new_york_boroughs": "ST_XMin(ST_Extent(geom)) BETWEEN -74.26 AND -74.25"
@@ -90,8 +91,9 @@ def test_every_row_of_every_file_is_accounted_for(
                 f"{again['state']} in {again['seconds']:.2f} s",
             )  # fmt: skip
             assert report["state"] == "published"
-            assert counts["read"] == counts["inserted"] == counts["accounted"] == rows
-            assert (counts["quarantined"], counts["duplicates"]) == (0, 0)
+            withheld = WITHHELD.get(layer, 0)
+            assert counts["read"] == counts["inserted"] + withheld == counts["accounted"] == rows
+            assert (counts["quarantined"], counts["duplicates"]) == (withheld, 0)
             assert (counts["without_place"], counts["cells"]) == (without_place, cells)
             assert again["state"] == "unchanged"
             assert again["revision"] == report["revision"] == 1

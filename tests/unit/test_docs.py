@@ -14,6 +14,7 @@ from api.app import Parts, create_app
 from api.settings import ApiSettings
 from api.tile_path import TilePath
 from api.tileset_path import TilesetPath
+from layers.gates import Gates
 from layers.model import (
     Column,
     Layer,
@@ -45,6 +46,7 @@ SECTIONS: list[tuple[type[BaseModel], str]] = [
     (TimeColumns, "Time"),
     (StyleHints, "Style"),
     (Overview, "Overview"),
+    (Gates, "Gates"),
     (StyleClass, "Style"),
     (Map, "Map"),
     (MapLayer, "Map"),

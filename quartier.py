@@ -19,6 +19,7 @@ COMMANDS = {
     "apply": "layers.cli:apply",
     "inspect": "ingest.inspect_cli:inspect",
     "ingest": "ingest.cli:ingest",
+    "quarantine": "ingest.quarantine_cli:app",
     "tile": "tiles.cli:tile",
     "export": "tiles.cli:export",
     "bake": "api.bake_cli:bake",
@@ -36,8 +37,11 @@ class Commands(TyperGroup):
         if (place := COMMANDS.get(cmd_name)) is None:
             return None
         module, _, function = place.partition(":")
+        found = getattr(import_module(module), function)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
         one = typer.Typer(add_completion=False)
-        one.command(cmd_name)(getattr(import_module(module), function))
+        one.command(cmd_name)(found)
         return typer.main.get_command(one)
 
 

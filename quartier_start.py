@@ -10,6 +10,7 @@ from api.serve import serve as serve_web
 from api.settings import ApiSettings
 from ingest.cli import load_declared
 from ingest.errors import IngestError
+from ingest.raw_store import RawStore
 from layers.catalogue_files import read_catalogue
 from layers.cli import apply_catalogue
 from layers.cluster import open_store
@@ -45,7 +46,7 @@ def _start(*, load: bool) -> None:
                 catalogue = read_catalogue(store.catalogue)
                 for step in apply_catalogue(urls.ingest, catalogue):
                     console.print(f"  {step.says}")
-                load_declared(urls.ingest, catalogue, console)
+                load_declared(urls.ingest, catalogue, console, RawStore(store.raw))
             shown = web.public_url or f"http://{web.host}:{web.port}"
             console.print(f"\n[bold]Quartier is up:[/] {shown}/   (Ctrl-C stops it)")
             serve_web(urls.web, web, store.home)

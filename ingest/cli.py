@@ -18,6 +18,7 @@ from rich.table import Table
 
 from ingest.errors import IngestError
 from ingest.gates import Acceptance
+from ingest.raw_store import RawStore
 from ingest.report import Report
 from ingest.run import Job, run
 from ingest.run import Progress as Tell
@@ -67,7 +68,8 @@ def ingest(  # noqa: PLR0913
     try:
         catalogue = read_catalogue(settings.catalogue)
         job = job_of(catalogue, layer, files or [], partial=partial)
-        job = replace(job, accepted=acceptance(accept, by, note))
+        raw = RawStore(settings.raw)
+        job = replace(job, accepted=acceptance(accept, by, note), raw=raw)
         with open_store(settings, tell=console.print) as urls, progress_bar(console, layer) as tell:
             report = run(urls.ingest, job, tell)
     except (IngestError, LayersError) as exc:
@@ -195,7 +197,9 @@ def _notes(report: Report) -> list[str]:
     return notes
 
 
-def load_declared(ingest_url: str, catalogue: CatalogueFiles, console: Console) -> None:
+def load_declared(
+    ingest_url: str, catalogue: CatalogueFiles, console: Console, raw: RawStore
+) -> None:
     """Load every layer whose declared files are there and new, saying what each run did.
 
     A layer that is refused is told and does not keep the others from being loaded.
@@ -206,7 +210,7 @@ def load_declared(ingest_url: str, catalogue: CatalogueFiles, console: Console) 
             continue
         try:
             with progress_bar(console, layer_id) as tell:
-                job = Job(layer=catalogue.layers[layer_id], files=tuple(files), once=True)
+                job = Job(layer=catalogue.layers[layer_id], files=tuple(files), once=True, raw=raw)
                 report = run(ingest_url, job, tell)
         except (IngestError, LayersError) as exc:
             console.print(f"  {layer_id}: refused: {exc}", markup=False, style="red")

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
+from xxhash import xxh3_128_hexdigest
 
 from ingest.cells import as_text, text_bytes, text_offsets
 from ingest.lint import Texts
@@ -68,9 +69,14 @@ class Profile:
 
 
 class Sieve:
-    """Counts the batches of one load, and lets their good rows pass."""
+    """Counts the batches of one load, and lets their good rows pass, and those whose fingerprints
+    are `accepted`.
+    """
 
-    def __init__(self, layer: Layer, before: Profile | None) -> None:
+    def __init__(
+        self, layer: Layer, before: Profile | None, accepted: frozenset[str] = frozenset()
+    ) -> None:
+        self._accepted = accepted
         self._layer = layer
         self._must_be_within = layer.gates.extent.within is not None
         box = layer.gates.extent.within or _widened(before)
@@ -85,8 +91,10 @@ class Sieve:
         if self._layer.has_geometry:
             self._look_at_places(rows.column(rows.num_columns - 1), reasons)
         self._look_at_spans(rows, reasons)
+        prints = {row: self._fingerprint(rows, row, why) for row, why in reasons.items()}
+        reasons = {row: why for row, why in reasons.items() if prints[row] not in self._accepted}
         if reasons:
-            batch = self._without(batch, reasons)
+            batch = self._without(batch, reasons, prints)
         self._count(batch.rows)
         whole = sum(refusal.column is None for refusal in batch.refusals)
         self.profile.withheld += whole
@@ -143,10 +151,19 @@ class Sieve:
         """A declared column; it may be called as one of those that stand before it."""
         return rows.column(self._places[name])
 
-    def _without(self, batch: Batch, reasons: Mapping[int, str]) -> Batch:
+    @staticmethod
+    def _fingerprint(rows: pa.RecordBatch, row: int, reason: str) -> str:
+        return xxh3_128_hexdigest(f"{rows.column(0)[row].as_py()}\n{reason}".encode())
+
+    def _without(
+        self, batch: Batch, reasons: Mapping[int, str], prints: Mapping[int, str]
+    ) -> Batch:
         keep = np.ones(batch.rows.num_rows, np.bool_)
         keep[list(reasons)] = False
-        refusals = [self._refusal(batch.rows, row, why) for row, why in sorted(reasons.items())]
+        refusals = [
+            replace(self._refusal(batch.rows, row, why), fingerprint=prints[row])
+            for row, why in sorted(reasons.items())
+        ]
         gone = {refusal.row for refusal in refusals}
         kept = [refusal for refusal in batch.refusals if refusal.row not in gone]
         together = tuple(sorted((*kept, *refusals), key=lambda refusal: refusal.row))

@@ -28,7 +28,8 @@ class Refusal:
 
     `line` is the physical line where the record starts, counted from 1 (in a binary format the
     feature's number); `row` is the record's ordinal in the whole run. Without `column` the whole
-    row is withheld. `content` is the row as it was read, fit for JSON.
+    row is withheld. `content` is the row as it was read, fit for JSON. A row that could be
+    published all the same has a `fingerprint`, of itself and the reason.
     """
 
     file: str
@@ -38,6 +39,7 @@ class Refusal:
     column: str | None
     key: str | None
     content: Content
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

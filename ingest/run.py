@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.errors import IngestError, SourceRefused
 from ingest.gates import Acceptance, Finding, GatesHeld, findings_of, keys_finding
 from ingest.profile import Profile, Sieve
+from ingest.raw_store import RawStore
 from ingest.read import read
 from ingest.repeats import Repeats
 from ingest.report import Counts, Report
 from ingest.rows import Batch, Refusal
+from ingest.sources.shapefile import SHAPEFILE
 from layers.engine import owner_engine, store_errors
 from layers.errors import LayersError
 from layers.model import Layer
@@ -45,7 +48,8 @@ class Job:
     `partial` says that the files hold only some of the layer's rows, so nothing is deleted.
     `once` leaves the layer alone when these very bytes were loaded last, even if somebody has
     edited it since; otherwise they are merged again, and the source has the last word.
-    `accepted` lets gates pass this time.
+    `accepted` lets gates pass this time. `again` reads the same bytes once more. `raw` keeps a copy
+    of each file.
     """
 
     layer: Layer
@@ -53,6 +57,8 @@ class Job:
     partial: bool = False
     once: bool = False
     accepted: Acceptance | None = None
+    again: bool = False
+    raw: RawStore | None = None
 
 
 @dataclass(slots=True)
@@ -91,7 +97,9 @@ def run(ingest_url: str, job: Job, progress: Progress = _no_progress) -> Report:
             record = RunRecord(connection, job.layer.id)
             record.check(job.layer)
             _check_files(job)
-            sources = _sources(job.files)
+            sources = describe_sources(job.files)
+            if job.raw is not None:
+                _keep(job.raw, sources)
             record.start(sources, version("quartier"))
             try:
                 return _Run(ingest_url, engine, record, job, progress, started).go(sources)
@@ -119,14 +127,37 @@ def _check_files(job: Job) -> None:
             raise SourceRefused(str(path), "there is no such file; check the path")
 
 
-def _sources(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Name, size and SHA-256 of each file, in order of their names."""
+def describe_sources(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Name, size, SHA-256 and time of change of each file, in order of their names; the files
+    that lie beside a shapefile and are part of it too, marked so.
+    """
     described = []
-    for path in sorted(files):
+    for path, beside in sorted(_with_parts(files)):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        described.append({"name": path.name, "bytes": path.stat().st_size, "sha256": digest})
+        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+        one = {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+        one |= {"modified": changed, "path": str(path.absolute())}
+        described.append(one | ({"beside": True} if beside else {}))
     return described
+
+
+def _with_parts(files: Sequence[Path]) -> set[tuple[Path, bool]]:
+    """Each file, and whether it was only found beside one."""
+    parts = {
+        (path.with_name(other.name), True)
+        for path in files
+        if path.suffix.lower() == ".shp"
+        for other in path.parent.iterdir()
+        if other.stem == path.stem and other.suffix.lower().removeprefix(".") in SHAPEFILE
+    }
+    given = set(files)
+    return {(path, False) for path in given} | {each for each in parts if each[0] not in given}
+
+
+def _keep(raw: RawStore, sources: Sequence[dict[str, Any]]) -> None:
+    for source in sources:
+        raw.keep(Path(source["path"]), source["sha256"])
 
 
 def _checksum(sources: Sequence[dict[str, Any]]) -> str:
@@ -199,7 +230,8 @@ class _Run:
         """Whether the same bytes, read the same way, made what is published now."""
         last = self._record.last()
         return (
-            last is not None
+            not self._job.again
+            and last is not None
             and (last.checksum, last.config_hash) == (checksum, config)
             and (self._job.once or last.revision == self._record.revision())
         )
@@ -207,7 +239,7 @@ class _Run:
     def _read_into(self, staged: Stage) -> None:
         """Read one batch while the one before is on its way to the stage."""
         reading = read(self._job.layer, self._job.files)
-        sieve = Sieve(self._job.layer, self._before)
+        sieve = Sieve(self._job.layer, self._before, self._record.accepted())
         with ThreadPoolExecutor(max_workers=1) as sender:
             sent: Future[None] | None = None
             for batch in map(sieve.sift, reading):
@@ -304,6 +336,7 @@ def _withheld(refusal: Refusal) -> Withheld:
     return Withheld(
         file=refusal.file, line=refusal.line, row=refusal.row, column=refusal.column,
         key=refusal.key, reason=refusal.reason, content=refusal.content,
+        fingerprint=refusal.fingerprint,
     )  # fmt: skip
 
 

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from layers.errors import ChangeRefused
 from layers.merge_sql import build_name, stage_name
 from layers.model import Layer
+from layers.quarantine import accepted_fingerprints
+from layers.setup import check_schema
 
 RUN_LOCK = 0x52554E  # "RUN": the first half of the advisory lock of a layer's run
 
@@ -36,6 +38,7 @@ class Withheld:
     key: str | None
     reason: str
     content: dict[str, object]
+    fingerprint: str | None = None
 
 
 def check_published(connection: sa.Connection, layer: Layer) -> None:
@@ -72,8 +75,7 @@ class RunRecord:
 
     def check(self, layer: Layer) -> None:
         """Raise ChangeRefused unless the layer is published as it is declared."""
-        if self._connection.scalar(sa.text("SELECT to_regclass('quartier.layers')")) is None:
-            raise ChangeRefused("the database holds no layers yet; run quartier apply")
+        check_schema(self._connection)
         check_published(self._connection, layer)
 
     def start(self, sources: Sequence[dict[str, Any]], tool_version: str) -> None:
@@ -144,6 +146,10 @@ class RunRecord:
         )
         return dict(found) if found else None
 
+    def accepted(self) -> frozenset[str]:
+        """Fingerprints of rows that somebody vouched for."""
+        return accepted_fingerprints(self._connection, self.layer_id)
+
     def remember(self, **values: Any) -> None:
         """Put figures into the record of a run that goes on."""
         sets = ", ".join(f"{name} = CAST(:{name} AS jsonb)" for name in values)
@@ -166,13 +172,15 @@ class RunRecord:
         self._connection.execute(
             sa.text(
                 "INSERT INTO quartier.quarantine (run_id, layer_id, file, line, row_number,"
-                " column_name, source_key, reason, content) VALUES (:run, :layer, :file, :line,"
-                " :row, :column, :key, :reason, CAST(:content AS jsonb))"
+                " column_name, source_key, reason, content, fingerprint) VALUES (:run, :layer,"
+                " :file, :line, :row, :column, :key, :reason, CAST(:content AS jsonb),"
+                " :fingerprint)"
             ),
             [
                 {
                     "run": self.id, "layer": self.layer_id, "file": r.file, "line": r.line,
                     "row": r.row, "column": r.column, "key": r.key, "reason": r.reason,
+                    "fingerprint": r.fingerprint,
                     "content": json.dumps(r.content, default=str).replace("\\u0000", ""),
                 }
                 for r in rows

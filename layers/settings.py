@@ -44,6 +44,11 @@ class StoreSettings(BaseSettings):
         default=CATALOGUE, description="directory of the YAML files that declare layers and maps"
     )
 
+    @property
+    def raw(self) -> Path:
+        """Where the files that were loaded are kept."""
+        return self.home / "raw"
+
     @field_validator("home", "catalogue")
     @classmethod
     def _absolute(cls, path: Path) -> Path:

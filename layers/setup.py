@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 
 from layers.engine import owner_engine
-from layers.errors import StoreUnavailable
+from layers.errors import ChangeRefused, StoreUnavailable
 from layers.sql import ident
 
 ROLES = ("quartier_ingest", "quartier_officer", "quartier_web")
@@ -35,6 +35,29 @@ def prepare_database(owner_url: str) -> None:
             _migrate(connection)
     finally:
         engine.dispose()
+
+
+def check_schema(connection: sa.Connection) -> None:
+    """Raise ChangeRefused unless the database has just the schema that this version works on."""
+    if connection.scalar(sa.text("SELECT to_regclass('quartier.alembic_version')")) is None:
+        raise ChangeRefused("the database holds no layers yet; run quartier apply")
+    has = str(connection.scalar(sa.text("SELECT version_num FROM quartier.alembic_version")))
+    wants = newest_schema()
+    if has < wants:
+        raise ChangeRefused(
+            f"the database has the schema {has} of an older version, and this one works on {wants};"
+            " run quartier apply"
+        )
+    if has > wants:
+        raise ChangeRefused(
+            f"the database has the schema {has} of a newer version than this, which knows {wants};"
+            " use the newer version"
+        )
+
+
+def newest_schema() -> str:
+    """The number of the last migration there is."""
+    return max(path.stem[1:5] for path in (MIGRATIONS / "versions").glob("v[0-9]*.py"))
 
 
 def _make_extension(connection: sa.Connection) -> None:

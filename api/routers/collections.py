@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -17,8 +18,9 @@ from api.deps import (
     refuse_unknown_parameters,
 )
 from layers.catalog import PublishedLayer
-from layers.errors import FeatureNotFound, QueryRefused
+from layers.errors import FeatureNotFound, QueryRefused, StoreUnavailable
 from layers.model import Column, in_language
+from layers.provenance import read_provenance
 from layers.read import MAX_LIMIT, FeaturePage, FeatureQuery, parse_bbox, read_feature, read_page
 
 DEFAULT_LIMIT = 100
@@ -38,8 +40,11 @@ async def get_collections(catalog: CatalogDep, base_url: BaseUrlDep) -> Response
 
 
 @router.get("/collections/{collection_id}", summary="One layer: extent, columns, licence, links")
-async def get_collection(layer: LayerDep, base_url: BaseUrlDep) -> Response:
-    return _json(describe(layer, base_url))
+async def get_collection(layer: LayerDep, base_url: BaseUrlDep, store: StoreDep) -> Response:
+    described = describe(layer, base_url)
+    with suppress(StoreUnavailable):  # what is known of the layer itself is told without it
+        described |= await read_provenance(store, layer.id)
+    return _json(described)
 
 
 def describe(published: PublishedLayer, base_url: str) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ingest.run import Job, run
 from tests.api.conftest import Service, serving
 from tests.conftest import Copies, Database, copied
 from tests.examples import ANYTHING, CALLS, TREES
@@ -200,3 +203,22 @@ async def test_long_answers_travel_compressed(service: Service) -> None:
     assert packed.headers["content-encoding"] == "gzip"
     assert "content-encoding" not in plain.headers
     assert packed.json() == plain.json()
+
+
+async def test_a_layer_tells_where_its_rows_come_from_and_how_many_are_withheld(
+    database: Database, tmp_path: Path
+) -> None:
+    database.declare(TREES)
+    path = tmp_path / "trees.csv"
+    path.write_text("number,genus,height,planted,lon,lat\n1,Acer,2,2020-01-01,4.8,45.2\n,,,,,\n")
+    run(database.urls.ingest, Job(layer=TREES, files=(path,)))
+    async with serving(database) as service:
+        told = (await service.get("/collections/trees")).json()
+        assert told["withheld"] == {"rows": 1, "of": 2, "says": "1 of 2 rows withheld"}
+        [source] = told["provenance"]["sources"]
+        assert (source["name"], source["bytes"]) == ("trees.csv", path.stat().st_size)
+        assert source["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert str(tmp_path) not in str(told)
+        assert told["provenance"]["revision"] == told["revision"] == 1
+        database.run("DELETE FROM quartier.runs", role="owner")
+        assert "provenance" not in (await service.get("/collections/trees")).json()

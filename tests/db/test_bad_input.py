@@ -7,20 +7,17 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from typer.testing import CliRunner, Result
 
 from ingest.run import Job, run
 from layers.catalogue_files import read_catalogue
 from layers.cli import apply_catalogue
 from layers.database_urls import DatabaseUrls
-from quartier import app
 from tests.conftest import Copies, Database, copies_of
+from tests.db.commands import City
 from tests.examples import COMMON
 
 pytestmark = pytest.mark.db
@@ -41,47 +38,21 @@ HEADER = "number,genus,height,planted,lon,lat\n"
 GOOD = HEADER + "".join(f"{n},Tilia,{n}.5,2020-01-01,4.{n:03},45.2\n" for n in range(10))
 
 
-@dataclass(frozen=True, slots=True)
-class City:
-    """A database with ten trees and one park, and its catalogue."""
-
-    database: Database
-    catalogue: Path
-    folder: Path
-
-    def declare(self, declared: dict[str, Any]) -> None:
-        text = yaml.safe_dump(declared, allow_unicode=True)
-        (self.catalogue / "layers" / f"{declared['id']}.yaml").write_text(text, encoding="utf-8")
-
-    def quartier(self, *arguments: str | Path) -> Result:
-        environment = {
-            "QUARTIER_DATABASE_URL": self.database.urls.owner,
-            "QUARTIER_CATALOGUE": str(self.catalogue),
-            "COLUMNS": "400",
-        }
-        return CliRunner(env=environment).invoke(app, [str(argument) for argument in arguments])
-
-    def file(self, name: str, content: str | bytes) -> Path:
-        path = self.folder / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    def content(self) -> list[Any]:
-        """All that a reader can see of the layers, and their revisions."""
-        return [
-            self.database.run(sql)
-            for sql in (
-                "SELECT number, genus, height, planted, geom::text, since FROM city.trees",
-                "SELECT name, geom::text, since FROM city.parks",
-                "SELECT layer_id, revision, base_revision FROM quartier.layer_state ORDER BY 1",
-                "SELECT count(*) FROM city_history.trees",
-            )
-        ]
+def seen(city: City) -> list[Any]:
+    """All that a reader can see of the layers, and their revisions."""
+    return [
+        city.database.run(sql)
+        for sql in (
+            "SELECT number, genus, height, planted, geom::text, since FROM city.trees",
+            "SELECT name, geom::text, since FROM city.parks",
+            "SELECT layer_id, revision, base_revision FROM quartier.layer_state ORDER BY 1",
+            "SELECT count(*) FROM city_history.trees",
+        )
+    ]
 
 
 def a_city(database: Database, folder: Path) -> City:
     catalogue = folder / "catalogue"
-    (catalogue / "layers").mkdir(parents=True)
     made = City(database, catalogue, folder)
     made.declare(TREES)
     made.declare(PARKS)
@@ -234,14 +205,14 @@ def test_bad_input_gets_a_sentence_and_changes_nothing(
     city: City, name: str, content: str | bytes, declared: dict[str, Any], words: list[str]
 ) -> None:
     city.declare(TREES | declared)
-    before = city.content()
+    before = seen(city)
     refused = city.quartier("ingest", "trees", city.file(name, content))
     assert refused.exit_code == 1, refused.output
     assert refused.stdout == ""
     for word in words:
         assert word in refused.stderr
     assert "Traceback" not in refused.output
-    assert city.content() == before
+    assert seen(city) == before
     assert (
         city.database.run("SELECT tablename FROM pg_tables WHERE schemaname = 'city_stage'") == []
     )
@@ -275,7 +246,7 @@ def test_a_row_at_latitude_91_is_withheld_and_the_rest_published(city: City) -> 
 
 
 def test_a_shapefile_without_its_prj_asks_for_source_crs(city: City, shared: Path) -> None:
-    before = city.content()
+    before = seen(city)
     city.declare(PARKS | {"columns": [{"name": "name", "from": "ORTNAME", "optional": True}]})
     refused = city.quartier(
         "ingest", "parks", shared / "data" / "broken" / "mapserver_iso-subset.zip"
@@ -283,11 +254,11 @@ def test_a_shapefile_without_its_prj_asks_for_source_crs(city: City, shared: Pat
     assert refused.exit_code == 1
     assert ".prj is missing" in refused.stderr
     assert "source.crs" in refused.stderr
-    assert city.content() == before
+    assert seen(city) == before
 
 
 def test_a_shape_of_another_type_than_declared_is_named(city: City) -> None:
-    before = city.content()
+    before = seen(city)
     point = {
         "type": "Feature", "properties": {"name": "p"},
         "geometry": {"type": "Point", "coordinates": [4, 45]},
@@ -296,7 +267,7 @@ def test_a_shape_of_another_type_than_declared_is_named(city: City) -> None:
     assert refused.exit_code == 1
     assert "polygon" in refused.stderr
     assert "point" in refused.stderr.lower()
-    assert city.content() == before
+    assert seen(city) == before
 
 
 def nothing(city: City) -> list[str | Path]:
@@ -332,12 +303,12 @@ def one_of_two(city: City) -> list[str | Path]:
 def test_a_wrong_command_says_what_is_wrong(
     city: City, arguments: Callable[[City], list[str | Path]], words: list[str]
 ) -> None:
-    before = city.content()
+    before = seen(city)
     refused = city.quartier(*arguments(city))
     assert refused.exit_code == 1, refused.output
     for word in words:
         assert word in refused.stderr
-    assert city.content() == before
+    assert seen(city) == before
 
 
 def test_a_database_that_was_never_prepared_says_what_to_run(
@@ -350,11 +321,9 @@ def test_a_database_that_was_never_prepared_says_what_to_run(
 
 
 def test_a_database_that_is_not_there_is_a_sentence(city: City) -> None:
-    runner = CliRunner(env={
-        "QUARTIER_DATABASE_URL": "postgresql://someone:secret@127.0.0.1:9/none",
-        "QUARTIER_CATALOGUE": str(city.catalogue), "COLUMNS": "400",
-    })  # fmt: skip
-    refused = runner.invoke(app, ["ingest", "trees", str(city.file("t.csv", GOOD))])
+    url = "postgresql://someone:secret@127.0.0.1:9/none"
+    path = city.file("t.csv", GOOD)
+    refused = city.quartier("ingest", "trees", path, QUARTIER_DATABASE_URL=url)
     assert refused.exit_code == 1
     assert "127.0.0.1" in refused.stderr
     assert "secret" not in refused.output

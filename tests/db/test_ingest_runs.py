@@ -668,3 +668,16 @@ def test_lines_in_any_number_of_parts_are_loaded(database: Database, tmp_path: P
     assert rows(database, "name, GeometryType(geom)", PATHS) == [
         ("a", "LINESTRING"), ("b", "MULTILINESTRING"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("0001", "of an older version, .* run quartier apply"), ("9999", "use the newer version")],
+)
+def test_a_database_of_another_version_is_refused(
+    database: Database, tmp_path: Path, version: str, said: str
+) -> None:
+    database.declare(TREES)
+    database.run("UPDATE quartier.alembic_version SET version_num = :v", v=version, role="owner")
+    with pytest.raises(ChangeRefused, match=said):
+        ingest(database, TREES, csv(tmp_path, *THREE))

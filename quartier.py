@@ -20,6 +20,7 @@ COMMANDS = {
     "inspect": "ingest.inspect_cli:inspect",
     "ingest": "ingest.cli:ingest",
     "quarantine": "ingest.quarantine_cli:app",
+    "history": "layers.history_cli:app",
     "tile": "tiles.cli:tile",
     "export": "tiles.cli:export",
     "bake": "api.bake_cli:bake",

@@ -99,6 +99,8 @@ def _amend(old: Layer, new: Layer, connection: sa.Connection) -> list[Step]:
             if column.name not in there:
                 added = f"{ident(column.name)} {type_name(column.type)}"
                 ddl.append(f"ALTER TABLE {schema}.{ident(new.id)} ADD COLUMN {added}")
+    if ddl:
+        ddl.append(layer_steps.view_history(new))
     says = f"change layer {new.id}: {', '.join(_differences(old, new))}"
     update = (
         "UPDATE quartier.layers SET declaration = CAST(:declaration AS jsonb),"

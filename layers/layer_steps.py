@@ -15,7 +15,14 @@ from layers import overviews, shape_batch, shape_sql, shapes
 from layers.model import Layer, Map
 from layers.overview_rebuild import count_anew
 from layers.sql import ident, literal
-from layers.tables import CITY, READERS, history_table, layer_table
+from layers.tables import (
+    CITY,
+    HISTORY,
+    READERS,
+    history_table,
+    history_view,
+    layer_table,
+)
 from layers.triggers import TRIGGERS, trigger_statements
 
 TOUCH_ALL = "SELECT quartier.touch_everything(:id, quartier.allocate_revision(:id, 0, 0, 0))"
@@ -53,6 +60,7 @@ def create(layer: Layer, dialect: sa.Dialect) -> Step:
     table, history = layer_table(layer), history_table(layer)
     ddl = [str(CreateTable(item).compile(dialect=dialect)) for item in (table, history)]
     ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in history.indexes]
+    ddl.append(view_history(layer))
     ddl += index_statements(layer, layer.id)
     ddl += [*overviews.table_statements(layer)]
     ddl += [*shape_sql.fill_statements(layer, f"{CITY}.{ident(layer.id)}")]
@@ -82,7 +90,13 @@ def create(layer: Layer, dialect: sa.Dialect) -> Step:
 def _tables(layer: Layer) -> list[str]:
     """The tables that readers of a published layer may read."""
     own = f"{CITY}.{ident(layer.id)}"
-    return [own, *overviews.tables_of(layer), *shapes.tables_of(layer)]
+    return [own, history_view(layer), *overviews.tables_of(layer), *shapes.tables_of(layer)]
+
+
+def view_history(layer: Layer) -> str:
+    """DDL of the view that readers have of the rows as they were; columns may have been added."""
+    past = f"{HISTORY}.{ident(layer.id)}"
+    return f"CREATE OR REPLACE VIEW {history_view(layer)} AS SELECT * FROM {past}"
 
 
 def _readable(layer: Layer) -> str:

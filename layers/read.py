@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -79,26 +80,28 @@ def page_statement(query: FeatureQuery) -> Statement:
     """One row a feature: `fid` and `feature`, a GeoJSON text; one more than the limit."""
     table = layer_table(query.layer)
     chosen = (
-        sa.select(*_feature_columns(query.layer, table))
-        .where(table.c.fid > query.after, *_in_bbox(query, table))
+        sa.select(*feature_columns(query.layer, table))
+        .where(table.c.fid > query.after, *in_bbox(query, table))
         .order_by(table.c.fid)
         .limit(query.limit + 1)
     )
-    return _compiled(chosen)
+    return compiled(chosen)
 
 
 def count_statement(query: FeatureQuery) -> Statement:
     table = layer_table(query.layer)
-    return _compiled(sa.select(sa.func.count()).select_from(table).where(*_in_bbox(query, table)))
+    return compiled(sa.select(sa.func.count()).select_from(table).where(*in_bbox(query, table)))
 
 
 def feature_statement(layer: Layer, fid: int) -> Statement:
     table = layer_table(layer)
-    return _compiled(sa.select(*_feature_columns(layer, table)).where(table.c.fid == fid))
+    return compiled(sa.select(*feature_columns(layer, table)).where(table.c.fid == fid))
 
 
-def _feature_columns(layer: Layer, table: sa.Table) -> list[sa.ColumnElement[Any]]:
-    """GeoJSON put together as text in SQL: half as much again as json_agg manages."""
+def feature_columns(layer: Layer, table: sa.FromClause) -> list[sa.ColumnElement[Any]]:
+    """`fid` and `feature`: GeoJSON put together as text in SQL, half as much again as json_agg
+    manages.
+    """
     geometry: sa.ColumnElement[Any] = sa.literal("null")
     if layer.has_geometry:
         as_text = sa.func.ST_AsGeoJSON(table.c.geom, sa.literal_column(str(GEOJSON_DIGITS)))
@@ -114,7 +117,8 @@ def _feature_columns(layer: Layer, table: sa.Table) -> list[sa.ColumnElement[Any
     return [table.c.fid, feature.label("feature")]
 
 
-def _in_bbox(query: FeatureQuery, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+def in_bbox(query: FeatureQuery, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+    """The condition that a row lies in the box, if one is asked for; raises QueryRefused."""
     if query.bbox is None:
         return []
     if not query.layer.has_geometry:
@@ -125,14 +129,14 @@ def _in_bbox(query: FeatureQuery, table: sa.Table) -> list[sa.ColumnElement[bool
     return [sa.or_(*(_intersects(box, table) for box in boxes))]
 
 
-def _intersects(box: Bounds, table: sa.Table) -> sa.ColumnElement[bool]:
+def _intersects(box: Bounds, table: sa.FromClause) -> sa.ColumnElement[bool]:
     srid: sa.ColumnClause[Any] = sa.literal_column("4326")
     envelope = sa.func.ST_MakeEnvelope(*map(_number, box), srid)
     if box.west == box.east or box.south == box.north:  # no area, so no polygon
         corners = (sa.func.ST_Point(*map(_number, pair), srid) for pair in (box[:2], box[2:]))
         envelope = sa.func.ST_Envelope(sa.func.ST_MakeLine(*corners))
     exact: sa.ColumnElement[bool] = sa.func.ST_Intersects(table.c.geom, envelope)
-    if max(-box.south, box.north) > MERCATOR_SAFE_LATITUDE:
+    if max(-box.south, box.north) > MERCATOR_SAFE_LATITUDE or "tile_geom" not in table.c:
         return exact
     # The index is on tile_geom: transform the box, never the column, and a metre more of it.
     reach = sa.func.ST_Expand(sa.func.ST_Transform(envelope, sa.literal_column("3857")), 1.0)
@@ -143,7 +147,8 @@ def _number(value: float) -> sa.ColumnElement[float]:
     return sa.cast(sa.literal(value), sa.Double)
 
 
-def _compiled(statement: sa.Select[Any]) -> Statement:
+def compiled(statement: sa.Select[Any]) -> Statement:
+    """The statement as asyncpg takes it."""
     compiled = statement.compile(dialect=DIALECT)
     values = compiled.params
     return Statement(str(compiled), tuple(values[name] for name in compiled.positiontup or ()))
@@ -182,6 +187,11 @@ async def read_page(store: Store, query: FeatureQuery, counts: Counts) -> Featur
         if (matched := counts.get(query, revision)) is None:
             matched = await connection.fetchval(count.sql, *count.args)
             counts.put(query, revision, matched)
+    return page_of(query, rows, matched, revision)
+
+
+def page_of(query: FeatureQuery, rows: Sequence[Any], matched: int, revision: int) -> FeaturePage:
+    """The page that these rows make; there is another where one more came than was asked for."""
     shown = rows[: query.limit]
     return FeaturePage(
         features=tuple(row["feature"] for row in shown),

@@ -13,8 +13,9 @@ from geoalchemy2 import Geometry
 from sqlalchemy.dialects import postgresql as pg
 
 from layers.model import ColumnType, GeometryType, Layer
-from layers.sql import literal
+from layers.sql import ident, literal
 
+HISTORY_VIEWS = "city_overview"  # where each layer's history may be read, as <id>__history
 CITY, HISTORY, RAW, STAGE = "city", "city_history", "city_raw", "city_stage"
 READERS = "quartier_web, quartier_officer"
 POSTGRES: sa.Dialect = pg.dialect()  # type: ignore[no-untyped-call]
@@ -132,11 +133,18 @@ def layer_table(layer: Layer, schema: str = CITY, name: str | None = None) -> sa
     )
 
 
-def history_table(layer: Layer) -> sa.Table:
-    """Rows as they were from revision `valid_from` until, not including, `valid_to`."""
+def history_view(layer: Layer) -> str:
+    """The view through which a layer's history may be read, quoted."""
+    return f"{HISTORY_VIEWS}.{ident(f'{layer.id}__history')}"
+
+
+def history_table(layer: Layer, *, schema: str = HISTORY) -> sa.Table:
+    """Rows as they were from revision `valid_from` until, not including, `valid_to`; with the
+    schema of the views, as they may be read.
+    """
     place = [_geometry("GEOMETRY", 4326)] if layer.has_geometry else []
     return sa.Table(
-        layer.id,
+        layer.id if schema == HISTORY else f"{layer.id}__history",
         sa.MetaData(),
         sa.Column("fid", sa.BigInteger, nullable=False),
         sa.Column("source_key", sa.Text, nullable=False),
@@ -146,7 +154,7 @@ def history_table(layer: Layer) -> sa.Table:
         sa.Column("valid_to", sa.BigInteger, nullable=False),
         sa.CheckConstraint("valid_from < valid_to", name="a row was valid for some revision"),
         sa.Index(None, "fid", "valid_to"),
-        schema=HISTORY,
+        schema=schema,
     )
 
 

@@ -19,6 +19,7 @@ from api.deps import (
 )
 from layers.catalog import PublishedLayer
 from layers.errors import FeatureNotFound, QueryRefused, StoreUnavailable
+from layers.history import MAX_CHANGES, DiffQuery, read_diff, read_past_page, resolve
 from layers.model import Column, in_language
 from layers.provenance import read_provenance
 from layers.read import MAX_LIMIT, FeaturePage, FeatureQuery, parse_bbox, read_feature, read_page
@@ -106,25 +107,36 @@ async def feature_query(
     cursor: Annotated[str | None, Query(description="from the link `next`; opaque")] = None,
 ) -> FeatureQuery:
     """The question that the parameters ask; raises QueryRefused."""
-    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 17):
-        raise QueryRefused("cursor", cursor, "use the link `next` of a page as it stands")
     return FeatureQuery(
         layer=layer.layer,
         bbox=None if bbox is None else parse_bbox(bbox),
         limit=limit,
-        after=int(cursor or 0),
+        after=_after(cursor),
     )
 
 
+def _after(cursor: str | None) -> int:
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 17):
+        raise QueryRefused("cursor", cursor, "use the link `next` of a page as it stands")
+    return int(cursor or 0)
+
+
 @router.get("/collections/{collection_id}/items", summary="Features, a page at a time")
-async def list_items(
+async def list_items(  # noqa: PLR0913
     request: Request,
     query: Annotated[FeatureQuery, Depends(feature_query)],
     store: StoreDep,
     counts: CountsDep,
     base_url: BaseUrlDep,
+    as_of: Annotated[
+        str | None, Query(description="as the layer was: a revision, or an instant (RFC 3339)")
+    ] = None,
 ) -> Response:
-    page = await read_page(store, query, counts)
+    if as_of is None:
+        page = await read_page(store, query, counts)
+    else:
+        revision = await resolve(store, query.layer.id, "as_of", as_of)
+        page = await read_past_page(store, query, revision)
     return Response(_collection(request, base_url, query, page), media_type=GEOJSON)
 
 
@@ -148,6 +160,36 @@ def _collection(request: Request, base_url: str, query: FeatureQuery, page: Feat
 
 def _url(base: str, parameters: dict[str, str]) -> str:
     return f"{base}?{urlencode(parameters)}" if parameters else base
+
+
+@router.get("/collections/{collection_id}/diff", summary="What differs between two revisions")
+async def get_diff(  # noqa: PLR0913
+    layer: LayerDep,
+    store: StoreDep,
+    base_url: BaseUrlDep,
+    since: Annotated[str, Query(description="a revision, or an instant (RFC 3339)")],
+    until: Annotated[
+        str | None, Query(description="a revision, or an instant; now without it")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_CHANGES, description="changes on a page")] = 100,
+    cursor: Annotated[str | None, Query(description="from the link `next`; opaque")] = None,
+) -> Response:
+    first = await resolve(store, layer.id, "since", since)
+    last = await resolve(store, layer.id, "until", until or "9999-12-31T23:59:59Z")
+    if first > last:
+        raise QueryRefused("since", since, f"is later than until, revision {last}")
+    query = DiffQuery(layer=layer.layer, since=first, until=last, after=_after(cursor), limit=limit)
+    found = await read_diff(store, query)
+    here = f"{base_url}/collections/{layer.id}/diff"
+    asked = {"since": str(first), "until": str(last), "limit": str(limit)}
+    links = [_link("self", _url(here, asked), "application/json")]
+    if found.next_after is not None:
+        more = asked | {"cursor": str(found.next_after)}
+        links.append(_link("next", _url(here, more), "application/json"))
+    return _json({
+        "layer": layer.id, "since": first, "until": last, "counts": found.counts,
+        "changes": found.changes, "links": links,
+    })  # fmt: skip
 
 
 @router.get("/collections/{collection_id}/items/{fid}", summary="One feature")

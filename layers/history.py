@@ -1,0 +1,276 @@
+"""Layers as they were: a page of a past revision, what differs between two, and the way back.
+
+A row of revision R is the live one if it was written by then, else the one that history holds for
+it. History is read through a view; only a rollback writes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from layers.errors import ChangeRefused, QueryRefused
+from layers.model import Layer
+from layers.read import (
+    FeaturePage,
+    FeatureQuery,
+    Statement,
+    compiled,
+    feature_columns,
+    in_bbox,
+    page_of,
+)
+from layers.sql import ident
+from layers.store import Store
+from layers.tables import CITY, HISTORY, HISTORY_VIEWS, content_names, history_table, layer_table
+
+REVISION = """
+    SELECT max(revision) AS revision FROM quartier.public_revisions
+    WHERE layer_id = $1 AND ($2::timestamptz IS NULL OR made_at <= $2)"""
+KINDS = ("added", "changed", "removed")
+MAX_CHANGES = 1_000  # on a page of differences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffQuery:
+    """Which differences: of the rows after `since` up to `until`, a page of them."""
+
+    layer: Layer
+    since: int
+    until: int
+    after: int = 0
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """How many rows differ, and some of them. `changes` are fit for JSON."""
+
+    counts: dict[str, int]
+    changes: list[dict[str, Any]]
+    next_after: int | None
+
+
+async def resolve(store: Store, layer_id: str, parameter: str, asked: str) -> int:
+    """The revision that a number or an instant means; raises QueryRefused for none."""
+    moment: datetime | None = None
+    if not asked.isdigit():
+        try:
+            moment = datetime.fromisoformat(asked)
+        except ValueError:
+            fix = "write a revision such as 12, or an instant such as 2026-10-05T14:30:00Z"
+            raise QueryRefused(parameter, asked, fix) from None
+        if moment.tzinfo is None:
+            raise QueryRefused(parameter, asked, "say its time zone, such as Z or +02:00")
+    row = await store.fetchrow(REVISION, layer_id, moment)
+    newest = row["revision"]
+    if moment is not None:
+        if newest is None:
+            raise QueryRefused(parameter, asked, "the layer had no rows yet")
+        return int(newest)
+    if len(asked) > 18 or int(asked) > (newest or 0):
+        raise QueryRefused(parameter, asked, f"the newest revision is {newest or 0}")
+    return int(asked)
+
+
+def as_of(layer: Layer, revision: int, *conditions: Any) -> sa.Select[Any]:
+    """The rows of a revision: `fid`, the declared columns and `geom`. `conditions` make, of each
+    of the two tables, what they may hold.
+    """
+    live, past = layer_table(layer), history_table(layer, schema=HISTORY_VIEWS)
+    names = ["fid", *content_names(layer)]
+    was = sa.and_(past.c.valid_from <= revision, past.c.valid_to > revision)
+    parts = (
+        sa.select(*(table.c[name] for name in names)).where(
+            then, *(make(table) for make in conditions)
+        )
+        for table, then in ((live, live.c.since <= revision), (past, was))
+    )
+    return sa.select(sa.union_all(*parts).subquery("t"))
+
+
+def page_statement(query: FeatureQuery, revision: int) -> Statement:
+    """As `layers.read.page_statement`, of a past revision."""
+    rows = as_of(query.layer, revision, lambda table: table.c.fid > query.after).subquery("t")
+    chosen = (
+        sa.select(*feature_columns(query.layer, rows))
+        .where(*in_bbox(query, rows))
+        .order_by(rows.c.fid)
+        .limit(query.limit + 1)
+    )
+    return compiled(chosen)
+
+
+def count_statement(query: FeatureQuery, revision: int) -> Statement:
+    rows = as_of(query.layer, revision).subquery("t")
+    return compiled(sa.select(sa.func.count()).select_from(rows).where(*in_bbox(query, rows)))
+
+
+async def read_past_page(store: Store, query: FeatureQuery, revision: int) -> FeaturePage:
+    """A page of the layer as it was at a revision, all of one snapshot."""
+    page, count = page_statement(query, revision), count_statement(query, revision)
+    async with (
+        store.connection() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        rows = await connection.fetch(page.sql, *page.args)
+        matched = await connection.fetchval(count.sql, *count.args)
+    return page_of(query, rows, matched, revision)
+
+
+def _differences(query: DiffQuery) -> tuple[sa.Select[Any], dict[str, Any]]:
+    """The rows that differ, each with what it was and is; and its parts by their names."""
+    layer = query.layer
+    live, past = layer_table(layer), history_table(layer, schema=HISTORY_VIEWS)
+    touched = sa.union(
+        sa.select(live.c.fid).where(live.c.since > query.since, live.c.since <= query.until),
+        sa.select(past.c.fid).where(
+            past.c.valid_from <= query.until,
+            past.c.valid_to > query.since,
+            sa.or_(past.c.valid_from > query.since, past.c.valid_to <= query.until),
+        ),
+    ).subquery("touched")
+    before, after = (
+        as_of(layer, revision).subquery(name)
+        for revision, name in ((query.since, "before"), (query.until, "after"))
+    )
+    names = content_names(layer)
+    differs = sa.or_(
+        before.c.fid.is_distinct_from(after.c.fid),
+        *(_bytes(before, name).is_distinct_from(_bytes(after, name)) for name in names),
+    )
+    kind = sa.case(
+        (before.c.fid.is_(None), "added"), (after.c.fid.is_(None), "removed"), else_="changed"
+    )
+    chosen = (
+        sa.select(touched.c.fid, kind.label("kind"))
+        .select_from(
+            touched.outerjoin(before, before.c.fid == touched.c.fid).outerjoin(
+                after, after.c.fid == touched.c.fid
+            )
+        )
+        .where(differs)
+    )
+    return chosen, {"touched": touched, "before": before, "after": after}
+
+
+def _bytes(table: Any, name: str) -> Any:
+    """A column as it is compared: a geometry byte by byte."""
+    column = table.c[name]
+    return sa.cast(column, sa.LargeBinary) if name == "geom" else column
+
+
+def diff_statements(query: DiffQuery) -> tuple[Statement, Statement]:
+    """A page of the differences, and how many of each kind there are."""
+    chosen, parts = _differences(query)
+    fid = parts["touched"].c.fid
+    page = chosen.where(fid > query.after).order_by(fid).limit(query.limit + 1)
+    for name in ("before", "after"):
+        whole = feature_columns(query.layer, parts[name])[1]
+        there = sa.case((parts[name].c.fid.is_not(None), whole))
+        page = page.add_columns(there.label(f"{name}_feature"))
+    if query.layer.has_geometry:
+        middles = (sa.func.ST_Centroid(parts[name].c.geom) for name in ("before", "after"))
+        page = page.add_columns(sa.func.ST_DistanceSphere(*middles).label("moved"))
+    whole_ = chosen.subquery("d")
+    counted = sa.select(whole_.c.kind, sa.func.count().label("n")).group_by(whole_.c.kind)
+    return compiled(page), compiled(counted)
+
+
+async def read_diff(store: Store, query: DiffQuery) -> Diff:
+    """What differs between two revisions, all of one snapshot."""
+    page, counted = diff_statements(query)
+    async with (
+        store.connection() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        rows = await connection.fetch(page.sql, *page.args)
+        counts = {
+            row["kind"]: row["n"] for row in await connection.fetch(counted.sql, *counted.args)
+        }
+    shown = rows[: query.limit]
+    return Diff(
+        counts={kind: counts.get(kind, 0) for kind in KINDS},
+        changes=[_change(row) for row in shown],
+        next_after=shown[-1]["fid"] if len(rows) > query.limit else None,
+    )
+
+
+def _change(row: Any) -> dict[str, Any]:
+    before, after = (
+        orjson.loads(text) if (text := row[f"{name}_feature"]) else None
+        for name in ("before", "after")
+    )
+    change = {"fid": row["fid"], "change": row["kind"], "before": before, "after": after}
+    if before and after:
+        was, is_ = before["properties"], after["properties"]
+        fields = [name for name in is_ if was.get(name) != is_[name]]
+        if before["geometry"] != after["geometry"]:
+            fields.append("geometry")
+            change["moved_m"] = None if row["moved"] is None else round(row["moved"], 2)
+        change["fields"] = fields
+    return change
+
+
+# The way back ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack:
+    """What a rollback did, and the revision it made; the same as before where nothing differed."""
+
+    revision: int
+    inserted: int
+    updated: int
+    deleted: int
+
+
+def roll_back(
+    connection: sa.Connection, layer: Layer, revision: int, *, by: str, note: str
+) -> RolledBack:
+    """Make the layer's rows what they were at a revision, as a revision of its own.
+
+    Only rows that have changed since are touched. Raises ChangeRefused for a revision that never
+    was. Takes the layer's lock; the caller commits.
+    """
+    table, past = f"{CITY}.{ident(layer.id)}", f"{HISTORY}.{ident(layer.id)}"
+    connection.execute(sa.text("SELECT quartier.lock(:layer)"), {"layer": layer.id})
+    found = "SELECT revision FROM quartier.layer_state WHERE layer_id = :layer"
+    newest = int(connection.scalar(sa.text(found), {"layer": layer.id}) or 0)
+    if not 0 <= revision < newest:
+        raise ChangeRefused(
+            f"layer {layer.id}: {revision} is no earlier revision; the newest is {newest}"
+        )
+    names = [ident(name) for name in content_names(layer)]
+    was = "h.valid_from <= :revision AND h.valid_to > :revision"
+    sets = ", ".join(f"{name} = h.{name}" for name in names)
+    listed, values = ", ".join(names), ", ".join(f"h.{name}" for name in names)
+    gone = (
+        f"DELETE FROM {table} t WHERE t.since > :revision"
+        f" AND NOT EXISTS (SELECT FROM {past} h WHERE h.fid = t.fid AND {was})"
+    )
+    changed = f"UPDATE {table} t SET {sets} FROM {past} h WHERE h.fid = t.fid AND {was}"
+    back = (
+        f"INSERT INTO {table} (fid, {listed}) OVERRIDING SYSTEM VALUE"
+        f" SELECT h.fid, {values} FROM {past} h WHERE {was}"
+        f" AND NOT EXISTS (SELECT FROM {table} t WHERE t.fid = h.fid)"
+    )
+    done = [
+        connection.execute(sa.text(statement), {"revision": revision}).rowcount
+        for statement in (gone, changed, back)
+    ]
+    after = int(connection.scalar(sa.text(found), {"layer": layer.id}) or 0)
+    said = json.dumps({"back_to": revision, "by": by, "note": note})
+    connection.execute(
+        sa.text(
+            "UPDATE quartier.revisions SET note = CAST(:said AS jsonb)"
+            " WHERE layer_id = :layer AND revision = :revision AND :revision > :before"
+        ),
+        {"said": said, "layer": layer.id, "revision": after, "before": newest},
+    )
+    return RolledBack(revision=after, deleted=done[0], updated=done[1], inserted=done[2])

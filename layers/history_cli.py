@@ -1,0 +1,108 @@
+"""`quartier history`: the revisions of a layer, and the way back to one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+import typer
+from rich.console import Console
+
+from layers.cluster import open_store
+from layers.engine import owner_engine, store_errors
+from layers.errors import LayerNotFound, LayersError
+from layers.history import roll_back
+from layers.model import Layer
+from layers.settings import StoreSettings
+from layers.setup import check_schema
+
+app = typer.Typer(no_args_is_help=True, help="Look at the revisions of a layer, and go back.")
+LayerArgument = Annotated[str, typer.Argument(help="The layer's id.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LISTED = """
+    SELECT revision, made_at, inserted, updated, deleted, run_id AS run, made_by, note
+    FROM quartier.revisions WHERE layer_id = :layer ORDER BY revision DESC LIMIT :most"""
+
+
+@app.command("list")
+def list_revisions(
+    layer: LayerArgument,
+    most: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the revisions of a layer: when, how many rows, by which run or login."""
+
+    def ask(connection: sa.Connection) -> list[dict[str, Any]]:
+        _declared(connection, layer)
+        rows = connection.execute(sa.text(LISTED), {"layer": layer, "most": most})
+        return [dict(row._mapping) for row in rows]
+
+    revisions = _do(ask)
+    if as_json:
+        sys.stdout.write(json.dumps(revisions, default=str) + "\n")
+        return
+    for one in revisions:
+        by = f"run {one['run']}" if one["run"] else one["made_by"]
+        if one["note"]:
+            by = f"{one['note']['by']}, back to {one['note']['back_to']}: {one['note']['note']}"
+        counts = ", ".join(
+            f"{one[name]:,} {name}" for name in ("inserted", "updated", "deleted") if one[name]
+        )
+        said = f"{one['revision']:>6}  {one['made_at'].isoformat(' ', 'seconds')}  {counts} ({by})"
+        Console().print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def rollback(
+    layer: LayerArgument,
+    revision: Annotated[int, typer.Argument(min=0, help="The revision to go back to.")],
+    by: Annotated[str, typer.Option(help="Who goes back.")],
+    note: Annotated[str, typer.Option(help="Why.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make the rows of a layer what they were at REVISION, as a new revision.
+
+    Example: quartier history rollback trees 12 --by "Ana Lee" --note "the file was of last year"
+    """
+    if not by.strip() or not note.strip():
+        raise typer.BadParameter("say who and why, with --by NAME --note WHY")
+    done = _do(
+        lambda connection: roll_back(
+            connection, _declared(connection, layer), revision, by=by.strip(), note=note.strip()
+        )
+    )
+    if as_json:
+        sys.stdout.write(json.dumps({"layer": layer, "back_to": revision, **asdict(done)}) + "\n")
+        return
+    Console().print(
+        f"{layer} is as it was at revision {revision}, now revision {done.revision}:"
+        f" {done.inserted:,} rows came back, {done.updated:,} changed back, {done.deleted:,} went",
+        highlight=False,
+    )
+
+
+def _declared(connection: sa.Connection, layer_id: str) -> Layer:
+    found = sa.text("SELECT declaration FROM quartier.layers WHERE id = :layer")
+    declaration = connection.scalar(found, {"layer": layer_id})
+    if declaration is None:
+        raise LayerNotFound(layer_id)
+    return Layer.model_validate(declaration)
+
+
+def _do(work: Any) -> Any:
+    console = Console(stderr=True)
+    try:
+        with open_store(StoreSettings(), tell=console.print) as urls, store_errors():
+            engine = owner_engine(urls.ingest)
+            try:
+                with engine.begin() as connection:
+                    check_schema(connection)
+                    return work(connection)
+            finally:
+                engine.dispose()
+    except LayersError as exc:
+        console.print(str(exc), markup=False, highlight=False, style="red")
+        raise typer.Exit(1) from exc

@@ -7,6 +7,7 @@ it. History is read through a view; only a rollback writes.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -78,37 +79,45 @@ async def resolve(store: Store, layer_id: str, parameter: str, asked: str) -> in
     return int(asked)
 
 
-def as_of(layer: Layer, revision: int, *conditions: Any) -> sa.Select[Any]:
-    """The rows of a revision: `fid`, the declared columns and `geom`. `conditions` make, of each
-    of the two tables, what they may hold.
+def as_of(
+    layer: Layer,
+    revision: int,
+    narrow: Callable[[sa.Select[Any], Any], sa.Select[Any]] | None = None,
+) -> sa.Select[Any]:
+    """The rows of a revision: `fid`, the declared columns and `geom`. `narrow` is given the SELECT
+    of each of the two tables, and the table, to say what it needs of them.
     """
     live, past = layer_table(layer), history_table(layer, schema=HISTORY_VIEWS)
     names = ["fid", *content_names(layer)]
     was = sa.and_(past.c.valid_from <= revision, past.c.valid_to > revision)
-    parts = (
-        sa.select(*(table.c[name] for name in names)).where(
-            then, *(make(table) for make in conditions)
-        )
-        for table, then in ((live, live.c.since <= revision), (past, was))
-    )
-    return sa.select(sa.union_all(*parts).subquery("t"))
+    parts = [
+        (sa.select(*(live.c[name] for name in names)).where(live.c.since <= revision), live),
+        (sa.select(*(past.c[name] for name in names)).where(was), past),
+    ]
+    selects = [narrow(*part) if narrow else part[0] for part in parts]
+    return sa.select(sa.union_all(*(each.subquery().select() for each in selects)).subquery("t"))
 
 
 def page_statement(query: FeatureQuery, revision: int) -> Statement:
-    """As `layers.read.page_statement`, of a past revision."""
-    rows = as_of(query.layer, revision, lambda table: table.c.fid > query.after).subquery("t")
-    chosen = (
-        sa.select(*feature_columns(query.layer, rows))
-        .where(*in_bbox(query, rows))
-        .order_by(rows.c.fid)
-        .limit(query.limit + 1)
-    )
-    return compiled(chosen)
+    """As `layers.read.page_statement`, of a past revision: each table is walked in order of fid no
+    further than a page.
+    """
+
+    def narrow(chosen: sa.Select[Any], table: Any) -> sa.Select[Any]:
+        there = chosen.where(table.c.fid > query.after, *in_bbox(query, table))
+        return there.order_by(table.c.fid).limit(query.limit + 1)
+
+    rows = as_of(query.layer, revision, narrow).subquery("t")
+    chosen = sa.select(*feature_columns(query.layer, rows))
+    return compiled(chosen.order_by(rows.c.fid).limit(query.limit + 1))
 
 
 def count_statement(query: FeatureQuery, revision: int) -> Statement:
-    rows = as_of(query.layer, revision).subquery("t")
-    return compiled(sa.select(sa.func.count()).select_from(rows).where(*in_bbox(query, rows)))
+    def narrow(chosen: sa.Select[Any], table: Any) -> sa.Select[Any]:
+        return chosen.where(*in_bbox(query, table))
+
+    rows = as_of(query.layer, revision, narrow).subquery("t")
+    return compiled(sa.select(sa.func.count()).select_from(rows))
 
 
 async def read_past_page(store: Store, query: FeatureQuery, revision: int) -> FeaturePage:
@@ -135,8 +144,12 @@ def _differences(query: DiffQuery) -> tuple[sa.Select[Any], dict[str, Any]]:
             sa.or_(past.c.valid_from > query.since, past.c.valid_to <= query.until),
         ),
     ).subquery("touched")
+
+    def of_the_same(chosen: sa.Select[Any], table: Any) -> sa.Select[Any]:
+        return chosen.where(table.c.fid == touched.c.fid).correlate(touched)
+
     before, after = (
-        as_of(layer, revision).subquery(name)
+        as_of(layer, revision, of_the_same).lateral(name)
         for revision, name in ((query.since, "before"), (query.until, "after"))
     )
     names = content_names(layer)
@@ -149,11 +162,7 @@ def _differences(query: DiffQuery) -> tuple[sa.Select[Any], dict[str, Any]]:
     )
     chosen = (
         sa.select(touched.c.fid, kind.label("kind"))
-        .select_from(
-            touched.outerjoin(before, before.c.fid == touched.c.fid).outerjoin(
-                after, after.c.fid == touched.c.fid
-            )
-        )
+        .select_from(touched.outerjoin(before, sa.true()).outerjoin(after, sa.true()))
         .where(differs)
     )
     return chosen, {"touched": touched, "before": before, "after": after}

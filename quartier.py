@@ -21,6 +21,8 @@ COMMANDS = {
     "ingest": "ingest.cli:ingest",
     "quarantine": "ingest.quarantine_cli:app",
     "history": "layers.history_cli:app",
+    "backup": "layers.backup_cli:backup",
+    "restore": "layers.backup_cli:restore",
     "tile": "tiles.cli:tile",
     "export": "tiles.cli:export",
     "bake": "api.bake_cli:bake",

@@ -37,6 +37,12 @@ def prepare_database(owner_url: str) -> None:
         engine.dispose()
 
 
+def prepare_for_restore(connection: sa.Connection) -> None:
+    """Make what a dump takes for granted: PostGIS and the roles. Its schemas it brings itself."""
+    _make_extension(connection)
+    _make_roles(connection)
+
+
 def check_schema(connection: sa.Connection) -> None:
     """Raise ChangeRefused unless the database has just the schema that this version works on."""
     if connection.scalar(sa.text("SELECT to_regclass('quartier.alembic_version')")) is None:

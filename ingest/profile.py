@@ -22,10 +22,12 @@ from ingest.cells import as_text, text_bytes, text_offsets
 from ingest.lint import Texts
 from ingest.rows import Batch, Floats, Mask, Refusal, as_json
 from layers.model import ColumnType, GeometryType, Layer
+from layers.purge import Purged
 
 MOST_VALUES = 1_000  # of a category, that are remembered
 MARGIN = 0.5  # of its size, by which the extent of the last load is widened on each side
 EARLIEST, YEARS_AHEAD = 1850, 50  # what a city can mean by a date
+ERASED_ROW = "the row was erased for good (quartier purge), and is not taken again"
 POINT = np.dtype([("head", "V5"), ("x", "<f8"), ("y", "<f8")])  # in little-endian WKB
 OURS = ("source_key", "row", "line")  # the columns of a batch before the declared ones
 Box = tuple[float, float, float, float]  # west, south, east, north
@@ -74,9 +76,14 @@ class Sieve:
     """
 
     def __init__(
-        self, layer: Layer, before: Profile | None, accepted: frozenset[str] = frozenset()
+        self,
+        layer: Layer,
+        before: Profile | None,
+        accepted: frozenset[str] = frozenset(),
+        purged: Purged | None = None,
     ) -> None:
         self._accepted = accepted
+        self._purged = purged or Purged()
         self._layer = layer
         self._must_be_within = layer.gates.extent.within is not None
         box = layer.gates.extent.within or _widened(before)
@@ -86,6 +93,8 @@ class Sieve:
 
     def sift(self, batch: Batch) -> Batch:
         """The batch without the rows that are withheld here, each with its reason."""
+        if self._purged.digests:
+            batch = self._without_purged(batch)
         rows = batch.rows
         reasons: dict[int, str] = {}
         if self._layer.has_geometry:
@@ -106,6 +115,26 @@ class Sieve:
         self.profile.headers = headers
         self.profile.partial = partial
         return self.profile
+
+    def _without_purged(self, batch: Batch) -> Batch:
+        """What was erased for good is left out, and nothing of it is told but that it was there."""
+        keys = batch.rows.column(0).to_pylist()
+        back = [row for row, key in enumerate(keys) if self._purged.holds(key)]
+        if not back:
+            return batch
+        keep = np.ones(len(keys), np.bool_)
+        keep[back] = False
+        numbers = [batch.rows.column(1)[row].as_py() for row in back]
+        refusals = [
+            Refusal(
+                file=self._layer.id, line=0, row=number, reason=ERASED_ROW, column=None, key="",
+                content={},
+            )
+            for number in numbers
+        ]  # fmt: skip
+        kept = [refusal for refusal in batch.refusals if refusal.row not in set(numbers)]
+        together = tuple(sorted((*kept, *refusals), key=lambda refusal: refusal.row))
+        return replace(batch, rows=batch.rows.filter(pa.array(keep)), refusals=together)
 
     def _look_at_places(self, places: pa.Array, reasons: dict[int, str]) -> None:
         x, y = _middles(places, self._layer.geometry)

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from layers.errors import ChangeRefused, QueryRefused
+from layers.errors import ChangeRefused, LayerNotFound, QueryRefused
 from layers.model import Layer
 from layers.read import (
     FeaturePage,
@@ -237,6 +237,15 @@ class RolledBack:
     inserted: int
     updated: int
     deleted: int
+
+
+def declared_layer(connection: sa.Connection, layer_id: str) -> Layer:
+    """The layer as it was last applied; raises LayerNotFound."""
+    found = sa.text("SELECT declaration FROM quartier.layers WHERE id = :layer")
+    declaration = connection.scalar(found, {"layer": layer_id})
+    if declaration is None:
+        raise LayerNotFound(layer_id)
+    return Layer.model_validate(declaration)
 
 
 def roll_back(

@@ -13,9 +13,8 @@ from rich.console import Console
 
 from layers.cluster import open_store
 from layers.engine import owner_engine, store_errors
-from layers.errors import LayerNotFound, LayersError
-from layers.history import roll_back
-from layers.model import Layer
+from layers.errors import LayersError
+from layers.history import RolledBack, declared_layer, roll_back
 from layers.settings import StoreSettings
 from layers.setup import check_schema
 
@@ -36,7 +35,7 @@ def list_revisions(
     """Print the revisions of a layer: when, how many rows, by which run or login."""
 
     def ask(connection: sa.Connection) -> list[dict[str, Any]]:
-        _declared(connection, layer)
+        declared_layer(connection, layer)
         rows = connection.execute(sa.text(LISTED), {"layer": layer, "most": most})
         return [dict(row._mapping) for row in rows]
 
@@ -69,11 +68,12 @@ def rollback(
     """
     if not by.strip() or not note.strip():
         raise typer.BadParameter("say who and why, with --by NAME --note WHY")
-    done = _do(
-        lambda connection: roll_back(
-            connection, _declared(connection, layer), revision, by=by.strip(), note=note.strip()
-        )
-    )
+
+    def work(connection: sa.Connection) -> RolledBack:
+        declared = declared_layer(connection, layer)
+        return roll_back(connection, declared, revision, by=by.strip(), note=note.strip())
+
+    done = _do(work)
     if as_json:
         sys.stdout.write(json.dumps({"layer": layer, "back_to": revision, **asdict(done)}) + "\n")
         return
@@ -82,14 +82,6 @@ def rollback(
         f" {done.inserted:,} rows came back, {done.updated:,} changed back, {done.deleted:,} went",
         highlight=False,
     )
-
-
-def _declared(connection: sa.Connection, layer_id: str) -> Layer:
-    found = sa.text("SELECT declaration FROM quartier.layers WHERE id = :layer")
-    declaration = connection.scalar(found, {"layer": layer_id})
-    if declaration is None:
-        raise LayerNotFound(layer_id)
-    return Layer.model_validate(declaration)
 
 
 def _do(work: Any) -> Any:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from layers.errors import ChangeRefused
 from layers.merge_sql import build_name, stage_name
 from layers.model import Layer
+from layers.purge import Purged, purged_keys
 from layers.quarantine import accepted_fingerprints
 from layers.setup import check_schema
 
@@ -149,6 +150,10 @@ class RunRecord:
     def accepted(self) -> frozenset[str]:
         """Fingerprints of rows that somebody vouched for."""
         return accepted_fingerprints(self._connection, self.layer_id)
+
+    def purged(self) -> Purged:
+        """The rows that must not come back."""
+        return purged_keys(self._connection, self.layer_id)
 
     def remember(self, **values: Any) -> None:
         """Put figures into the record of a run that goes on."""

@@ -131,6 +131,9 @@ class Witness:
     async def usage(self) -> Usage | None:
         return await self._inner.usage()
 
+    async def clear(self) -> None:
+        await self._inner.clear()
+
     async def close(self) -> None:
         await self._inner.close()
 

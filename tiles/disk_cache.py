@@ -29,6 +29,7 @@ from tiles.background import be_nice
 from tiles.cache import Entry, Usage
 from tiles.disk_room import UNFINISHED, DiskRoom, room_of
 from tiles.entry_format import MOST_BYTES, NotAnEntry, pack, unpack
+from tiles.errors import CacheNotEmptied
 
 T = TypeVar("T")
 THREADS = 4
@@ -97,6 +98,14 @@ class DiskCache:
 
     async def usage(self) -> Usage | None:
         return Usage(await self._run(self._room.taken, 0))
+
+    async def clear(self) -> None:
+        """Remove every entry, however long it takes; raises CacheNotEmptied."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._threads, self._room.clear)
+        except OSError as exc:
+            raise CacheNotEmptied(str(exc)) from exc
 
     async def turn(self, key: str, validator: str) -> DiskTurn:
         """Wait, for `patience_s` at most, until nobody else makes the tile."""

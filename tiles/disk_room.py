@@ -79,6 +79,12 @@ class DiskRoom:
             self.add(total - before)
             os.utime(lock)
 
+    def clear(self) -> None:
+        """Remove every file, the unfinished too, and count anew."""
+        for entry in self._files():
+            Path(entry).unlink(missing_ok=True)
+        self.recount()
+
     def _survey(self) -> tuple[int, float | None]:
         """What is there, and the time of use of the newest file that has to go, if one has."""
         used, sizes = array("d"), array("q")

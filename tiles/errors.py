@@ -4,7 +4,8 @@ TilesError
 ├── AddressRefused        no such tile; carries the parameter, its value and what is allowed
 ├── TilesetUnavailable    a tileset's file is missing or cannot be read; carries its id
 ├── ArchiveBroken         a file is not what its ending says, or holds nonsense
-└── ExportRefused         an archive cannot be made as asked
+├── ExportRefused         an archive cannot be made as asked
+└── CacheNotEmptied       what workers share could not be emptied
 """
 
 from __future__ import annotations
@@ -38,3 +39,7 @@ class TilesetUnavailable(TilesError):
 
 class ExportRefused(TilesError):
     """An archive cannot be made as asked."""
+
+
+class CacheNotEmptied(TilesError):
+    """What workers share could not be emptied: some tiles may still lie there."""

@@ -20,6 +20,7 @@ from tiles.background import Background
 from tiles.cache import Entry, Usage
 from tiles.disk_cache import PATIENCE_S
 from tiles.entry_format import MOST_BYTES, NotAnEntry, pack, unpack
+from tiles.errors import CacheNotEmptied
 
 CONNECTIONS = 16  # in each worker
 PREFIX = "quartier:tile:"
@@ -116,6 +117,14 @@ class RedisCache:
         """What Redis holds in all; it may hold other things than tiles."""
         said = await self._ask(lambda: self._client.info("memory"))
         return None if said is None else Usage(said["used_memory"])
+
+    async def clear(self) -> None:
+        """Remove every tile, and nothing else that is kept there; raises CacheNotEmptied."""
+        try:
+            async for name in self._client.scan_iter(f"{PREFIX}*", count=1000):
+                await self._client.unlink(name)
+        except (RedisError, OSError) as exc:
+            raise CacheNotEmptied(str(exc)) from exc
 
     async def turn(self, key: str, validator: str) -> NoTurn | RedisTurn:
         """Wait, for `patience_s` at most, until nobody else makes the tile."""

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from tests.redis import RedisServer, redis_server
 from tiles import redis_cache
 from tiles.cache import Entry
+from tiles.errors import CacheNotEmptied
 from tiles.redis_cache import PREFIX, RedisCache
 
 pytestmark = pytest.mark.anyio
@@ -179,3 +180,15 @@ async def test_who_stops_waiting_holds_nothing(server: RedisServer) -> None:
         await cache._background.finish(1)
         with server.client() as client:
             assert client.exists(f"{PREFIX}lock:k@v") == 0
+
+
+async def test_tiles_are_cleared_and_nothing_else(server: RedisServer) -> None:
+    async with cache_at(server) as cache:
+        for number in range(30):
+            await cache.put(f"k{number}", ENTRY)
+        await cache._client.set("somebody else's", b"x")
+        await cache.clear()
+        assert [key async for key in cache._client.scan_iter()] == [b"somebody else's"]
+    server.stop()
+    with pytest.raises(CacheNotEmptied):
+        await cache.clear()

@@ -348,3 +348,16 @@ async def test_writers_killed_at_any_moment_leave_no_half_entry(tmp_path: Path) 
                 if found is not None:
                     assert len(set(found.body)) == 1
     assert files(tmp_path)
+
+
+async def test_all_entries_are_cleared_the_unfinished_too(tmp_path: Path) -> None:
+    async with cache_in(tmp_path) as cache:
+        for number in range(30):
+            await cache.put(f"k{number}", ENTRY)
+        (tmp_path / "00").mkdir(exist_ok=True)
+        (tmp_path / "00" / f"half{disk_room.UNFINISHED}").write_bytes(b"x")
+        await cache.clear()
+        assert files(tmp_path) == []
+        assert await cache.get("k1", "v") is None
+        await cache.put("k1", ENTRY)
+        assert await cache.get("k1", "v") == ENTRY

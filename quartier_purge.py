@@ -1,0 +1,109 @@
+"""`quartier purge`: one row erased from everywhere that Quartier keeps it, with a receipt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from api.serve import default_cache
+from api.settings import ApiSettings
+from ingest.raw_store import RawStore
+from layers.cluster import open_store
+from layers.engine import owner_engine, store_errors
+from layers.errors import LayersError
+from layers.history import declared_layer
+from layers.purge import Receipt, erase, vacuum
+from layers.settings import StoreSettings
+from layers.setup import check_schema
+from tiles.errors import CacheNotEmptied
+from tiles.shared import shared_tier
+
+ELSEWHERE = (
+    "backups that were made before (restore, purge again, back up anew)",
+    "archives that were exported (quartier export), and tilesets made of them",
+    "PostgreSQL's write-ahead log, until it is recycled",
+    "what clients and caches of others have fetched",
+)
+
+
+def purge(  # noqa: PLR0913
+    layer: Annotated[str, typer.Argument(help="The layer's id.")],
+    by: Annotated[str, typer.Option(help="Who erases it.")],
+    note: Annotated[str, typer.Option(help="Why: the request, without naming anybody.")],
+    key: Annotated[str | None, typer.Option(help="The row's key, as the source has it.")] = None,
+    fid: Annotated[int | None, typer.Option(help="Or its feature id.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
+) -> None:
+    """Erase a row from its layer, history, quarantine, kept files and caches, for good.
+
+    A later load does not bring it back. It cannot be undone.
+
+    Example: quartier purge crimes --key 2026-0815 --by "Ana Lee" --note "request 41"
+    """
+    if (key is None) == (fid is None):
+        raise typer.BadParameter("give either --key or --fid")
+    if not by.strip() or not note.strip():
+        raise typer.BadParameter("say who and why, with --by NAME --note WHY")
+    store, console = StoreSettings(), Console(stderr=True)
+    try:
+        with open_store(store, tell=console.print) as urls, store_errors():
+            engine = owner_engine(urls.ingest)
+            try:
+                with engine.begin() as connection:
+                    check_schema(connection)
+                    declared = declared_layer(connection, layer)
+                    receipt = erase(
+                        connection, declared, key=key, fid=fid, by=by.strip(), note=note.strip()
+                    )
+            finally:
+                engine.dispose()
+            raw = RawStore(store.raw)
+            gone = [sha256 for sha256 in receipt.files if raw.forget(sha256)]
+            vacuum(urls.ingest, declared)
+            problem = asyncio.run(_empty_the_cache(store))
+    except LayersError as exc:
+        console.print(str(exc), markup=False, highlight=False, style="red")
+        raise typer.Exit(1) from exc
+    _print(receipt, gone, [problem, *ELSEWHERE] if problem else [*ELSEWHERE], as_json=as_json)
+    if problem:
+        raise typer.Exit(1)
+
+
+async def _empty_the_cache(store: StoreSettings) -> str:
+    """Tiles of the row may lie in the shared tier until others need their place. What went wrong,
+    if anything did: the row is erased all the same.
+    """
+    settings = ApiSettings()
+    url = settings.cache_url.get_secret_value() if settings.cache_url else default_cache(store.home)
+    tier = shared_tier(url, settings.cache_disk_bytes)
+    if tier is None:
+        return ""
+    await tier.start()
+    try:
+        await tier.clear()
+    except CacheNotEmptied as exc:
+        return f"the shared cache, which could not be emptied ({exc}): empty it by hand"
+    finally:
+        await tier.close()
+    return ""
+
+
+def _print(receipt: Receipt, gone: list[str], elsewhere: list[str], *, as_json: bool) -> None:
+    told: dict[str, Any] = {**asdict(receipt), "files": gone, "not_erased": elsewhere}
+    if as_json:
+        sys.stdout.write(json.dumps(told) + "\n")
+        return
+    out = Console(highlight=False)
+    out.print(
+        f"Erased from {receipt.layer}: {receipt.rows:,} rows, {receipt.past_rows:,} past states,"
+        f" {receipt.withheld:,} entries of the quarantine, {receipt.records:,} records of runs,"
+        f" {len(gone):,} kept files. Revision {receipt.revision}."
+    )
+    for place in elsewhere:
+        out.print(f"  Not reached: {place}", markup=False)

@@ -7,7 +7,7 @@ one. A cell that cannot be read becomes null and is marked.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,14 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingest.headers import fold
 from ingest.rows import Mask
 from layers.model import Column, ColumnType
 
 INT64 = range(-(2**63), 2**63)
 PLAIN_NUMBER = r"^-?\d+(\.\d+)?$"
 NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?")
+GROUPED = re.compile(r"[+-]?\d{1,3}(?:[ \xa0\u202f'’]\d{3})+(?:[.,]\d+)?")  # 1 234,5
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,234: a thousand or a bit more than one?
 WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?")
 CONTROLS = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f\\x{80}-\\x{9f}]"
@@ -103,17 +105,64 @@ def as_text(values: pa.Array) -> pa.Array:
     return values.cast(pa.string())
 
 
-def read_cells(values: pa.Array, column: Column) -> Cells:
-    """Clean text as the type the column declares, save dates and times."""
+def read_cells(values: pa.Array, column: Column, decimal: str | None = None) -> Cells:
+    """Clean text as the type the column declares, save dates and times. `decimal` is the mark of
+    numbers, where the source declares one.
+    """
+    if column.aliases:
+        values = _renamed(values, column.aliases)
     if column.type is ColumnType.TEXT:
         return Cells(values, _none_bad(values))
     if column.type is ColumnType.INTEGER:
-        return _integers(values)
+        return _integers(_in_figures(values, decimal))
     if column.type is ColumnType.NUMBER:
-        return read_numbers(values)
+        return read_numbers(_in_figures(values, decimal))
     if column.type is ColumnType.BOOLEAN:
         return _booleans(values, column)
-    return _json(values)
+    return _json(_listed(values, column.separator) if column.separator else values)
+
+
+def _renamed(values: pa.Array, aliases: Mapping[str, str]) -> pa.Array:
+    """Each text as what it is an alias of; case and accents of an alias do not matter."""
+    known = {fold(text): meant for text, meant in aliases.items()}
+    coded = values.dictionary_encode()
+    meant = [known.get(fold(text), text) for text in coded.dictionary.to_pylist()]
+    return pa.array(meant, pa.string()).take(coded.indices)
+
+
+def _listed(values: pa.Array, separator: str) -> pa.Array:
+    """Cells of several values as JSON lists; what is JSON already stays."""
+    coded = values.dictionary_encode()
+    lists = [
+        text
+        if text.startswith("[")
+        else orjson.dumps([part.strip() for part in text.split(separator) if part.strip()]).decode()
+        for text in coded.dictionary.to_pylist()
+    ]
+    return pa.array(lists, pa.string()).take(coded.indices)
+
+
+def _in_figures(values: pa.Array, decimal: str | None) -> pa.Array:
+    """Numbers with a decimal point and nothing between their thousands."""
+    if decimal is None and _bytes_within(values, b"+.", b"0123456789"):
+        return values
+    coded = values.dictionary_encode()
+    plain = [_without_thousands(text, decimal) for text in coded.dictionary.to_pylist()]
+    return pa.array(plain, pa.string()).take(coded.indices)
+
+
+def _without_thousands(text: str, decimal: str | None) -> str:
+    if GROUPED.fullmatch(text):
+        text = re.sub(r"[ \xa0\u202f'’]", "", text)
+    if decimal is None:
+        return text
+    other = "," if decimal == "." else "."
+    whole, mark, rest = text.partition(decimal)
+    if re.fullmatch(rf"[+-]?\d{{1,3}}(?:\{other}\d{{3}})+", whole):
+        whole = whole.replace(other, "")
+    elif other in text:
+        return text
+    return f"{whole}.{rest}" if mark else whole
 
 
 def _none_bad(values: pa.Array) -> Mask:

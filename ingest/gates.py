@@ -123,6 +123,7 @@ def _figures(layer: Layer, now: Profile, before: Profile | None) -> Iterator[Fig
     yield from _places(layer, now)
     yield from _texts(now)
     yield from _dates(now)
+    yield from _clocks(now)
     if before is not None:
         yield from _size(now, before)
         yield from _nulls(now, before)
@@ -184,6 +185,17 @@ def _dates(now: Profile) -> Iterator[Figure]:
         yield Figure(
             "dates", share, f"{now.odd_dates:,} of {now.dates:,} dates are no year of a city's"
         )
+
+
+def _clocks(now: Profile) -> Iterator[Figure]:
+    for name, (count, late, early) in now.clocks.items():
+        if count >= FEW_ROWS and count in (late, early):
+            hours = "22:00 or 23:00" if late == count else "01:00 or 02:00"
+            says = (
+                f"all {count:,} instants of {name} are at {hours} UTC: these look like local dates;"
+                " declare the column as date, or the time zone"
+            )
+            yield Figure("dates", 1, says, mild=True)
 
 
 def _size(now: Profile, before: Profile) -> Iterator[Figure]:

@@ -106,7 +106,7 @@ class Normaliser:
         if column.type in TIMES:
             cells = read_times(text, column, self.layer.time_zone)
         else:
-            cells = read_cells(text, column)
+            cells = read_cells(text, column, self.layer.source.decimal)
         self._remember(column, text, cells)
         return cells
 

@@ -32,8 +32,19 @@ PAIR_NAMES = (
 )
 POINT_NAMES = ("geo_point_2d", "geopoint", "geo_point", "coordonnees", "coordinates")
 LAT_LON = r"^\(?\s*(?P<lat>[+-]?\d+(?:\.\d+)?)\s*[,;]\s*(?P<lon>[+-]?\d+(?:\.\d+)?)\s*\)?$"
+SEXAGESIMAL = re.compile(
+    r"(?P<before>[NSEWO])?\s*(?P<d>[+-]?\d+(?:[.,]\d+)?)\s*[°º]\s*"
+    r"(?:(?P<m>\d+(?:[.,]\d+)?)\s*['’′]\s*)?"
+    r"(?:(?P<s>\d+(?:[.,]\d+)?)\s*(?:\"|”|″|''|’’|′′)\s*)?(?P<after>[NSEWO])?",
+    re.I,
+)
 EWKT = re.compile(r"SRID=(\d+);\s*(.*)", re.I | re.S)
 HEX_WKB = re.compile(r"[0-9a-fA-F]{18,}")
+LOOKED_AT = 1_000  # rows
+LOOKS_LIKE_A_PLACE = (
+    r'(?i)^\s*(\{.*"(coordinates|lat|geometry)"|(SRID=\d+;\s*)?(MULTI)?(POINT|LINESTRING|POLYGON)'
+    r"\s*Z?\s*\(|[+-]?\d+\.\d{3,}\s*,\s*[+-]?\d+\.\d{3,}\s*$|01[0-9A-F]{40,}$)"
+)
 PARTS = re.compile(r"^\w+Exception: |Error parsing JSON: |'?\[json\.exception\.[\w.]+\] |'$")
 LONGITUDES = ("lon", "lng", "long", "longitude", "x")
 LATITUDES = ("lat", "latitude", "y")
@@ -83,13 +94,28 @@ def find_where(layer: Layer, table: Table) -> Where | None:
         return Where(x=found(declared.longitude or ""), y=found(declared.latitude or ""))
     if table.located:
         return None
-    if (where := well_known(table.headers, layer.source.crs)) is not None:
+    where = well_known(table.headers, layer.source.crs) or _by_content(table)
+    if where is not None:
         return where
     raise SourceRefused(
         table.name,
         f"no column that holds the place was found; the headers are {', '.join(table.headers)}. "
         "Declare source.geometry with longitude and latitude, or with column",
     )
+
+
+def _by_content(table: Table) -> Where | None:
+    """The only column whose first texts are all places, whatever it is called."""
+    chunk = next(table.chunks(table.headers, LOOKED_AT), None)
+    if chunk is None:
+        return None
+    fitting = []
+    for header, values in chunk.columns.items():
+        texts = clean(as_text(values)).drop_null()
+        written = pc.match_substring_regex(texts, LOOKS_LIKE_A_PLACE)
+        if len(texts) and pc.all(written).as_py() and not read_column(texts, header).reasons:
+            fitting.append(header)
+    return Where(column=fitting[0]) if len(fitting) == 1 else None
 
 
 def well_known(headers: Sequence[str], crs: str | None) -> Where | None:
@@ -110,8 +136,8 @@ def well_known(headers: Sequence[str], crs: str | None) -> Where | None:
 def read_pair(x: pa.Array, y: pa.Array, where: Where) -> Places:
     """Points of two columns; a row where either is blank has no place."""
     x, y = as_text(x), as_text(y)
-    eastings = read_numbers(clean(x), comma=True)
-    northings = read_numbers(clean(y), comma=True)
+    eastings = read_numbers(in_degrees(clean(x)), comma=True)
+    northings = read_numbers(in_degrees(clean(y)), comma=True)
     places = Places(notes=Counter(eastings.notes) + Counter(northings.notes))
     for cells, texts, header in ((eastings, x, where.x), (northings, y, where.y)):
         for row in np.flatnonzero(cells.bad).tolist():
@@ -120,6 +146,30 @@ def read_pair(x: pa.Array, y: pa.Array, where: Where) -> Places:
     places.x = eastings.values.to_numpy(zero_copy_only=False)
     places.y = northings.values.to_numpy(zero_copy_only=False)
     return places
+
+
+def in_degrees(values: pa.Array) -> pa.Array:
+    """Degrees, minutes and seconds as decimal degrees; every other text as it is."""
+    marked = pc.fill_null(pc.match_substring_regex(values, "[°º]"), False)
+    if not pc.any(marked).as_py():
+        return values
+    texts = [_from_sexagesimal(text) if text else text for text in values.to_pylist()]
+    return pa.array(texts, pa.string())
+
+
+def _from_sexagesimal(text: str) -> str:
+    found = SEXAGESIMAL.fullmatch(text.strip())
+    if found is None:
+        return text
+    degrees, minutes, seconds = (
+        float((found[name] or "0").replace(",", ".")) for name in ("d", "m", "s")
+    )
+    if minutes >= 60 or seconds >= 60:
+        return text
+    value = abs(degrees) + minutes / 60 + seconds / 3600
+    marks = (found["before"] or found["after"] or "").upper()
+    negative = found["d"].startswith("-") or marks in ("S", "W", "O")
+    return repr(-value if negative else value)
 
 
 def _says_nothing(text: str) -> bool:

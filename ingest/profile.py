@@ -50,6 +50,7 @@ class Profile:
     box: Box | None = None
     nulls: dict[str, int] = field(default_factory=dict)
     values: dict[str, int] = field(default_factory=dict)
+    clocks: dict[str, list[int]] = field(default_factory=dict)  # see _count_clock
     dates: int = 0
     odd_dates: int = 0
     mojibake: int = 0
@@ -217,6 +218,8 @@ class Sieve:
                 self._count_texts(column.name, values)
             elif column.type in (ColumnType.DATE, ColumnType.DATETIME):
                 self._count_dates(values)
+                if column.type is ColumnType.DATETIME:
+                    self._count_clock(column.name, values)
             if column.name == self._layer.category:
                 for value, count in Texts(as_text(values)).counted():
                     self._values[value] += count
@@ -237,6 +240,19 @@ class Sieve:
         odd = pc.or_(pc.less(years, EARLIEST), pc.greater(years, latest))
         self.profile.dates += len(values) - values.null_count
         self.profile.odd_dates += int(pc.sum(odd).as_py() or 0)
+
+    def _count_clock(self, name: str, values: pa.Array) -> None:
+        """How many instants there are, how many at 22 or 23 sharp in UTC, how many at 1 or 2:
+        local midnights of Europe that were taken for UTC, or shifted twice.
+        """
+        hours = pc.hour(values)
+        sharp = pc.equal(pc.add(pc.minute(values), pc.second(values)), 0)
+        found = [len(values) - values.null_count]
+        for wanted in ([22, 23], [1, 2]):
+            at = pc.and_(sharp, pc.is_in(hours, pa.array(wanted, pa.int64())))
+            found.append(int(pc.sum(at).as_py() or 0))
+        known = self.profile.clocks.get(name, [0, 0, 0])
+        self.profile.clocks[name] = [a + b for a, b in zip(known, found, strict=True)]
 
 
 def _widened(before: Profile | None) -> Box | None:

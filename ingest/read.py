@@ -20,7 +20,7 @@ from ingest.normalise import Normaliser
 from ingest.places import find_where
 from ingest.rows import Batch, Facts, Table
 from ingest.sources.open import open_tables
-from layers.model import Layer
+from layers.model import Column, Layer
 
 BATCH_ROWS = 65_536
 
@@ -108,7 +108,7 @@ def _found_headers(layer: Layer, table: Table) -> dict[str, str | None]:
     headers = Headers(table.name, table.headers, cut=table.format == "shapefile")
     found: dict[str, str | None] = {}
     for column in layer.columns:
-        header = headers.find(column.header)
+        header = headers.find(column.header) or _otherwise_called(headers, column)
         if header is None and not column.optional and not table.sparse:
             raise headers.missing(column.name, column.header)
         found[column.name] = header
@@ -119,6 +119,12 @@ def _found_headers(layer: Layer, table: Table) -> dict[str, str | None]:
     }
     refuse_shared(table.name, loose.items())
     return found
+
+
+def _otherwise_called(headers: Headers, column: Column) -> str | None:
+    """The header where a source gives its technical names for once, or its labels."""
+    labels = [column.label] if isinstance(column.label, str) else [*(column.label or {}).values()]
+    return next(filter(None, map(headers.find, [column.name, *labels])), None)
 
 
 def _locator(layer: Layer, table: Table) -> Locator | None:

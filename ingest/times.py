@@ -30,6 +30,11 @@ COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})")
 LONG_CLOCK = re.compile(r"(\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(:\d{2})?")
 AMBIGUOUS = r"^\d{1,2}[/.\- ]\d{1,2}[/.\- ]\d{2,4}\b"
 ARROW_FORMAT = re.compile(r"(?:%[YmdHMS]|[^%a-zA-Z])*")  # what Arrow reads as Python does
+SINCE = {  # microseconds of one, and the day they are counted from
+    "epoch_s": (1_000_000, dt.datetime(1970, 1, 1)),
+    "epoch_ms": (1_000, dt.datetime(1970, 1, 1)),
+    "excel": (86_400_000_000, dt.datetime(1899, 12, 30)),
+}
 NOTHING = r"^\b$"  # matches no text, so every one is looked at by itself
 TIMES = frozenset({ColumnType.DATE, ColumnType.DATETIME, ColumnType.TIME})
 INSTANT = pa.timestamp("us", "UTC")
@@ -181,6 +186,8 @@ def _clock(text: str) -> dt.time | None:
 
 
 def _formatted(values: pa.Array, column: Column, form: str, zone: str) -> Cells:
+    if form in SINCE:
+        return _counted_since(values, column, form, zone)
     moments = pa.nulls(len(values), pa.timestamp("s"))
     if ARROW_FORMAT.fullmatch(form):
         read = pc.strptime(values, format=form, unit="s", error_is_null=True)
@@ -195,6 +202,26 @@ def _formatted(values: pa.Array, column: Column, form: str, zone: str) -> Cells:
 
     others = convert(rest, NOTHING, lambda none: _as_declared(none, column, zone), odd)
     return Cells(pc.coalesce(typed, others.values), others.bad)
+
+
+def _counted_since(values: pa.Array, column: Column, form: str, zone: str) -> Cells:
+    """Numbers of seconds, milliseconds or days. Seconds are instants; Excel's days are local."""
+    size, first = SINCE[form]
+
+    def read(text: str) -> dt.datetime | None:
+        try:
+            return first + dt.timedelta(microseconds=round(float(text) * size))
+        except (ValueError, OverflowError):
+            return None
+
+    coded = values.dictionary_encode()
+    read_ = [read(text) for text in coded.dictionary.to_pylist()]
+    moments = pa.array(read_, pa.timestamp("us")).take(coded.indices)
+    if form == "excel" or column.type is not ColumnType.DATETIME:
+        typed = _as_declared(moments, column, zone)
+    else:
+        typed = moments.cast(INSTANT)
+    return Cells(typed, np.asarray(pc.and_(values.is_valid(), typed.is_null())))
 
 
 def _as_declared(moments: pa.Array, column: Column, zone: str) -> pa.Array:

@@ -82,12 +82,26 @@ class Column(Value):
     description: Text | None = None
     unit: str | None = None
     format: str | None = Field(
-        default=None, description="strptime format of dates and times; ISO 8601 without one"
+        default=None,
+        description="strptime format of dates and times, or epoch_s, epoch_ms, excel; ISO 8601"
+        " without one",
+    )
+    separator: str | None = Field(
+        default=None, min_length=1, description="parts several values in one cell; makes a list"
+    )
+    aliases: dict[str, str] = Field(
+        default={}, description="texts of the source and what they mean: typing errors, codes"
     )
     true_values: tuple[str, ...] = ("true", "t", "yes", "y", "1")
     false_values: tuple[str, ...] = ("false", "f", "no", "n", "0")
     required: bool = Field(default=False, description="a row without a value is quarantined")
     optional: bool = Field(default=False, description="the whole column may be missing")
+
+    @model_validator(mode="after")
+    def _separated_is_json(self) -> Self:
+        if self.separator is not None and self.type is not ColumnType.JSON:
+            raise ValueError(f"separator: {self.name} must be of type json to hold a list")
+        return self
 
     @field_validator("name")
     @classmethod
@@ -149,6 +163,9 @@ class Source(Value):
     )
     geometry: SourceGeometry | None = None
     null_values: tuple[str, ...] = ("",)
+    decimal: Literal[".", ","] | None = Field(
+        default=None, description="the decimal mark of numbers; the other one then parts thousands"
+    )
     swap_axes: bool = Field(
         default=False, description="the source writes latitude, or northing, before longitude"
     )

@@ -164,7 +164,9 @@ def _without(block: Block, flawed: list[int]) -> _Sound:
 def open_csv(member: Member, source: Source) -> CsvTable:
     """Survey a delimited file: read it through once for its encoding, then its first lines."""
     encoding = find_encoding(member.name, member.chunks(), source.encoding)
-    delimiter = source.delimiter or find_delimiter(_head(member, encoding))
+    above_header = max((source.header or 1) - 1, 0)
+    head = _head(member, encoding).split(b"\n", above_header)[-1]
+    delimiter = source.delimiter or find_delimiter(head)
     if not delimiter.isascii() or delimiter in '"\r\n':
         raise SourceRefused(member.name, f"source.delimiter {delimiter!r} cannot part cells")
     number = 1 if source.header is None else source.header
@@ -220,7 +222,7 @@ def find_delimiter(head: bytes) -> str:
 
 def _evenness(head: bytes, delimiter: str) -> tuple[float, int]:
     ends = record_ends(head, delimiter.encode(), final=True)[: SNIFFED_RECORDS + 1]
-    starts = [0, *ends[:-1]]
+    starts = [0, *ends[:-1]][: len(ends)]
     records = [head[start:end].rstrip(b"\n") for start, end in zip(starts, ends, strict=True)]
     widths = [len(split(record, delimiter)) for record in records if record]
     if not widths or widths[0] < 2:

@@ -60,7 +60,7 @@ def book(folder: Folder, *rows: list[object], title: str = "Arbres", **more: lis
 HEADER: list[object] = ["Name", "Height", "Planted", "lon", "lat"]
 
 
-def test_a_workbook_is_read_as_a_table_with_the_numbers_of_its_rows(folder: Folder) -> None:
+def test_q52_a_workbook_is_read_as_a_table_with_the_numbers_of_its_rows(folder: Folder) -> None:
     path = book(
         folder,
         HEADER,
@@ -153,7 +153,7 @@ def wkb(*wkt: str | None) -> pa.Array:
     return pa.array(shapely.to_wkb(shapely.from_wkt(np.array(wkt, dtype=object))), pa.binary())
 
 
-def test_geoparquet_is_read_by_its_metadata(folder: Folder) -> None:
+def test_q52_geoparquet_is_read_by_its_metadata(folder: Folder) -> None:
     table = pa.table({"name": ["a", "b", None], "place": wkb(*POINTS, None)})
     taken = take(NAMED, parquet_file(folder, table, geo_of()), batch_rows=2)
     assert (taken.shapes, taken.column("name")) == ([*POINTS, None], ["a", "b", None])
@@ -203,7 +203,7 @@ def test_arrow_types_name_a_place_without_metadata(folder: Folder) -> None:
     assert rounded(take(NAMED, parquet_file(folder, table))) == ["POINT (3 46.5)"]
 
 
-def test_plain_parquet_is_located_by_its_columns(folder: Folder) -> None:
+def test_q52_plain_parquet_is_located_by_its_columns(folder: Folder) -> None:
     moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
     layer = layer_of(
         "name",
@@ -265,7 +265,7 @@ def write(path: Path, *wkt: str, crs: str | None = "EPSG:4326", kind: str = "Unk
     return path
 
 
-def test_flatgeobuf_is_read(folder: Folder) -> None:
+def test_q52_flatgeobuf_is_read(folder: Folder) -> None:
     path = write(folder.path / "a.fgb", *POINTS, "LINESTRING (1 1, 2 2)")
     taken = take(NAMED, path)
     assert sorted(taken.column("name")) == ["n0", "n1", "n2"]
@@ -283,7 +283,7 @@ KML = """<?xml version="1.0" encoding="UTF-8"?><kml xmlns="http://www.opengis.ne
 </Document></kml>"""
 
 
-def test_kml_and_kmz_are_read_with_their_extended_data(folder: Folder) -> None:
+def test_q52_kml_and_kmz_are_read_with_their_extended_data(folder: Folder) -> None:
     layer = mixed("name", "surface", "description")
     zipped = folder.zip({"doc.kml": KML.encode(), "files/icon.png": b"\x89PNG"}, "a.kmz")
     for path in (folder.text(KML, "a.kml"), zipped):
@@ -307,7 +307,7 @@ GPX = """<?xml version="1.0"?><gpx version="1.1" creator="x" xmlns="http://www.t
 WAYPOINT = '<wpt lat="48" lon="2"><name>tap</name></wpt>'
 
 
-def test_a_gpx_file_gives_the_layer_that_it_holds_or_that_fits(folder: Folder) -> None:
+def test_q52_a_gpx_file_gives_the_layer_that_it_holds_or_that_fits(folder: Folder) -> None:
     track = folder.text(GPX.format(waypoint=""), "a.gpx")
     both = folder.text(GPX.format(waypoint=WAYPOINT), "b.gpx")
     way = "MULTILINESTRING ((2 48, 3 49))"
@@ -326,7 +326,7 @@ OSM = """<osm version="0.6"><node id="1" lat="48" lon="2"><tag k="amenity" v="be
 </osm>"""
 
 
-def test_openstreetmap_makes_a_column_of_every_tag_that_is_declared(folder: Folder) -> None:
+def test_q52_openstreetmap_makes_a_column_of_every_tag_that_is_declared(folder: Folder) -> None:
     path = folder.text(OSM, "a.osm")
     seats = {"name": "seats", "from": "seats:count", "type": "integer"}
     benches = layer_of("osm_id", "amenity", seats, "other_tags", geometry="point")
@@ -445,7 +445,7 @@ def gbfs(folder: Folder, name: str, kind: str, *records: object, **more: object)
     return folder.json({"last_updated": 5, "ttl": 5, **more, "data": {kind: list(records)}}, name)
 
 
-def test_gbfs_stations_are_read_alike_in_every_version(folder: Folder) -> None:
+def test_q54_gbfs_stations_are_read_alike_in_every_version(folder: Folder) -> None:
     layer = layer_of("station_id", "name", {"name": "last_reported", "type": "datetime"},
                      geometry="point", key="station_id")  # fmt: skip
     at = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ingest.errors import IngestError
+from ingest.lint import UNSURE
 from ingest.profile import Profile
 from layers.gates import NO_LICENCE, Gate, Severity
 from layers.model import Layer
@@ -169,14 +170,19 @@ def _texts(now: Profile) -> Iterator[Figure]:
             " declare source.encoding, or have the source mended"
         )
         yield Figure("mojibake", share, says)
-    if now.personal and now.rows:
-        worst = max(now.personal.values())
-        listed = ", ".join(f"{name} in {count:,} rows" for name, count in now.personal.items())
-        says = (
-            f"looks like personal data: {listed}; leave the column out, or name it in"
-            " gates.personal.allowed"
-        )
-        yield Figure("personal", worst / now.rows, says)
+    for unsure in (False, True):
+        found = {
+            name: count
+            for name, count in now.personal.items()
+            if (name.rpartition(": ")[2] in UNSURE) == unsure
+        }
+        if found and now.rows:
+            listed = ", ".join(f"{name} in {count:,} rows" for name, count in found.items())
+            says = (
+                f"looks like personal data: {listed}; leave the column out, or name it in"
+                " gates.personal.allowed"
+            )
+            yield Figure("personal", max(found.values()) / now.rows, says, mild=unsure)
 
 
 def _dates(now: Profile) -> Iterator[Figure]:

@@ -18,7 +18,7 @@ PERSONAL: dict[str, tuple[bytes, str]] = {
     "e-mail address": (b"@", r"[\w.+-]+@[\w-]+(\.[\w-]+)+"),
     "telephone number": (
         b"+0(",
-        r"(^|[^\d.,+])((\+|00)[1-9]\d{0,2}[ ./-]?(\(0\))?(\d[ ./-]?){7,10}\d"
+        r"(^|[^\d.,+])((\+[1-9]\d{0,2}[ ./-]?|00[1-9]\d{0,2}[ ./-])(\(0\))?(\d[ ./-]?){7,10}\d"
         r"|0[1-9]([ .-]\d{2}){4}|\(\d{3}\) ?\d{3}-\d{4})($|[^\d.,])",
     ),
     "bank account": (b"0123456789", r"\b[A-Z]{2}\d{2}( ?[A-Z0-9]{4}){3,6}( ?[A-Z0-9]{1,4})?\b"),
@@ -29,6 +29,8 @@ PERSONAL: dict[str, tuple[bytes, str]] = {
         r"(\p{Lu}[\p{L}'’-]+|\p{Lu}\.)( \p{Lu}[\p{L}'’-]+)*",
     ),
 }
+# What may as well name a street, a stop or a product: it is told, and stops nothing.
+UNSURE = frozenset({"name of a person", "number plate"})
 # Ã, Â or â€ with what UTF-8 read as Windows-1252 puts behind them.
 MOJIBAKE = (
     r"Ã[\x{A0}-\x{BF}\x{80}-\x{9F}\x{152}-\x{17E}\x{2C6}\x{2DC}\x{2013}-\x{203A}\x{20AC}\x{2122}]"

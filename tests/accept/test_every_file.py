@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from ingest.gates import GatesHeld
 from ingest.run import Job, run
+from layers.gates import Severity
 from tests.accept.dry_run import Way, inspected
 from tests.conftest import Database
 
@@ -50,16 +52,24 @@ def ways(data: Path) -> Iterator[Way]:
 
 
 def row_of(way: Way, found: dict[str, Any]) -> str:
-    told = " ".join(f"`{name}: {value}`" for name, value in way.options.items())
-    name = f"{way.name} {told}".strip()
+    given = " ".join(f"`{name}: {value}`" for name, value in way.options.items())
+    name = f"{way.name} {given}".strip()
     if found["state"] == "refused":
         said = found["message"].removeprefix(f"{way.path.name}: ")
         return f"| {name} | | | | | | | refused: {plain(said)} |\n"
     kind = found["facts"][0]["format"]
     numbers = ("read", "taken", "withheld", "without_place", "cells")
     counts = " | ".join(f"{found[each]:,}".replace(",", " ") for each in numbers)
-    said = "; ".join(f"{count} × {plain(reason)}" for reason, count in found["reasons"][:1])
+    told = [f"{count} × {plain(reason)}" for reason, count in found["reasons"][:1]]
+    told += [f"gate {gate['gate']}: {plain(gate['says'])}" for gate in stopping(found)]
+    said = "; ".join(told)
     return f"| {name} | {kind}, {found['layer'].geometry} | {counts} | {said} |\n"
+
+
+def stopping(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The gates that stop a load of the file; a draft names no licence yet."""
+    gates = (gate for gate in found["gates"] if gate["gate"] != "licence")
+    return [gate for gate in gates if gate["severity"] == Severity.REFUSE]
 
 
 def plain(said: str) -> str:
@@ -103,14 +113,18 @@ def test_each_file_is_taken_withheld_in_part_or_refused_as_the_docs_say(
     assert made == committed or os.environ.get("QUARTIER_WRITE_DOCS")
 
 
-def test_a_run_publishes_what_its_dry_run_promised(
+def test_a_run_publishes_or_stops_what_its_dry_run_promised(
     database: Database, dry: list[tuple[Way, dict[str, Any]]]
 ) -> None:
     for number, (way, found) in enumerate(dry):
         if found["state"] == "refused":
             continue
-        layer = found["layer"].model_copy(update={"id": f"file_{number}"})
+        layer = found["layer"].model_copy(update={"id": f"file_{number}", "licence": "CC0-1.0"})
         database.declare(layer)
+        if stopping(found):
+            with pytest.raises(GatesHeld):
+                run(database.urls.ingest, Job(layer=layer, files=(way.path,)))
+            continue
         report = run(database.urls.ingest, Job(layer=layer, files=(way.path,)))
         counts = report.counts
         assert report.state == ("published" if found["taken"] else "unchanged"), way.name

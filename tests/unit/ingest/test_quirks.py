@@ -1,5 +1,6 @@
-"""The quirks that importers meet, by their numbers in the design. Q52 (formats) and Q54 (GBFS) are in
-test_formats; Q41, Q43 and Q53 belong to feeds.
+"""The quirks that importers meet, by their numbers in the design.
+
+Q52 (formats) and Q54 (GBFS) stand in test_formats; Q41, Q43 and Q53 belong to feeds.
 
 Each is held here in its smallest form; the tests beside this file go further.
 """

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
+import psycopg
 import typer
 from rich.console import Console
 
@@ -18,6 +19,7 @@ from layers.cluster import open_store
 from layers.engine import owner_engine, store_errors
 from layers.errors import LayersError
 from layers.history import declared_layer
+from layers.model import Layer
 from layers.purge import Receipt, erase, vacuum
 from layers.settings import StoreSettings
 from layers.setup import check_schema
@@ -63,16 +65,36 @@ def purge(  # noqa: PLR0913
                     )
             finally:
                 engine.dispose()
-            raw = RawStore(store.raw)
-            gone = [sha256 for sha256 in receipt.files if raw.forget(sha256)]
-            vacuum(urls.ingest, declared)
-            problem = asyncio.run(_empty_the_cache(store))
+            gone, problems = _outside(urls.ingest, declared, receipt, store)
     except LayersError as exc:
         console.print(str(exc), markup=False, highlight=False, style="red")
         raise typer.Exit(1) from exc
-    _print(receipt, gone, [problem, *ELSEWHERE] if problem else [*ELSEWHERE], as_json=as_json)
-    if problem:
+    _print(receipt, gone, [*problems, *ELSEWHERE], as_json=as_json)
+    if problems:
         raise typer.Exit(1)
+
+
+def _outside(
+    ingest_url: str, layer: Layer, receipt: Receipt, store: StoreSettings
+) -> tuple[list[str], list[str]]:
+    """Remove what lies outside the database: the files that went, and what went wrong. The same
+    purge, asked for again, does this part once more.
+    """
+    gone: list[str] = []
+    problems: list[str] = []
+    raw = RawStore(store.raw)
+    for sha256 in receipt.files:
+        try:
+            gone += [sha256] if raw.forget(sha256) else []
+        except OSError as exc:
+            problems.append(f"the kept file {sha256} ({exc.strerror}): remove it by hand")
+    try:
+        vacuum(ingest_url, layer)
+    except psycopg.Error as exc:
+        problems.append(f"dead rows on disk ({type(exc).__name__}): VACUUM the layer's tables")
+    if said := asyncio.run(_empty_the_cache(store)):
+        problems.append(said)
+    return gone, problems
 
 
 async def _empty_the_cache(store: StoreSettings) -> str:

@@ -99,7 +99,8 @@ def as_text(values: pa.Array) -> pa.Array:
         return values.cast(pa.string())
     if pa.types.is_nested(values.type):
         texts = [
-            None if item is None else orjson.dumps(item).decode() for item in values.to_pylist()
+            None if item is None else orjson.dumps(item, default=str).decode()
+            for item in values.to_pylist()
         ]
         return pa.array(texts, pa.string())
     return values.cast(pa.string())

@@ -33,9 +33,9 @@ PAIR_NAMES = (
 POINT_NAMES = ("geo_point_2d", "geopoint", "geo_point", "coordonnees", "coordinates")
 LAT_LON = r"^\(?\s*(?P<lat>[+-]?\d+(?:\.\d+)?)\s*[,;]\s*(?P<lon>[+-]?\d+(?:\.\d+)?)\s*\)?$"
 SEXAGESIMAL = re.compile(
-    r"(?P<before>[NSEWO])?\s*(?P<d>[+-]?\d+(?:[.,]\d+)?)\s*[°º]\s*"
+    r"(?P<before>[NSEW])?\s*(?P<d>[+-]?\d+(?:[.,]\d+)?)\s*[°º]\s*"
     r"(?:(?P<m>\d+(?:[.,]\d+)?)\s*['’′]\s*)?"
-    r"(?:(?P<s>\d+(?:[.,]\d+)?)\s*(?:\"|”|″|''|’’|′′)\s*)?(?P<after>[NSEWO])?",
+    r"(?:(?P<s>\d+(?:[.,]\d+)?)\s*(?:\"|”|″|''|’’|′′)\s*)?(?P<after>[NSEW])?",
     re.I,
 )
 EWKT = re.compile(r"SRID=(\d+);\s*(.*)", re.I | re.S)
@@ -168,7 +168,7 @@ def _from_sexagesimal(text: str) -> str:
         return text
     value = abs(degrees) + minutes / 60 + seconds / 3600
     marks = (found["before"] or found["after"] or "").upper()
-    negative = found["d"].startswith("-") or marks in ("S", "W", "O")
+    negative = found["d"].startswith("-") or marks in ("S", "W")
     return repr(-value if negative else value)
 
 
@@ -237,14 +237,16 @@ def read_geojson(texts: Sequence[str | bytes]) -> tuple[Shapes, dict[int, str]]:
     for index in np.flatnonzero(shapely.is_missing(shapes)).tolist():
         try:
             shapes[index] = _loose_geojson(orjson.loads(texts[index]))
-        except (ValueError, shapely.errors.ShapelyError) as exc:
+        except (ValueError, TypeError, shapely.errors.ShapelyError) as exc:
             reasons[index] = f"the geometry cannot be read: {_first_line(exc)}"
     return shapes, reasons
 
 
 def _loose_geojson(value: Any) -> shapely.Geometry | None:
     """What GEOS refuses: nothing in its place, Features around it, points told by name or pair."""
-    if value in (None, {}, [], "null"):
+    if value in (None, {}, [], "null") or (
+        isinstance(value, list) and all(each is None for each in value)
+    ):
         return None
     if isinstance(value, list):  # Opendatasoft's first API writes points as [lat, lon]
         latitude, longitude = map(float, value)

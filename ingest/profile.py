@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
-from xxhash import xxh3_128_hexdigest
 
 from ingest.cells import as_text, text_bytes, text_offsets
 from ingest.lint import Texts
 from ingest.rows import Batch, Floats, Mask, Refusal, as_json
 from layers.model import ColumnType, GeometryType, Layer
 from layers.purge import Purged
+from layers.quarantine import fingerprint_of
 
 MOST_VALUES = 1_000  # of a category, that are remembered
 MARGIN = 0.5  # of its size, by which the extent of the last load is widened on each side
@@ -101,7 +101,8 @@ class Sieve:
         if self._layer.has_geometry:
             self._look_at_places(rows.column(rows.num_columns - 1), reasons)
         self._look_at_spans(rows, reasons)
-        prints = {row: self._fingerprint(rows, row, why) for row, why in reasons.items()}
+        keys = rows.column(0)
+        prints = {row: fingerprint_of(keys[row].as_py(), why) for row, why in reasons.items()}
         reasons = {row: why for row, why in reasons.items() if prints[row] not in self._accepted}
         if reasons:
             batch = self._without(batch, reasons, prints)
@@ -121,19 +122,20 @@ class Sieve:
         """What was erased for good is left out, and nothing of it is told but that it was there."""
         keys = batch.rows.column(0).to_pylist()
         back = [row for row, key in enumerate(keys) if self._purged.holds(key)]
-        if not back:
+        refused = {r.row for r in batch.refusals if r.key is not None and self._purged.holds(r.key)}
+        if not back and not refused:
             return batch
         keep = np.ones(len(keys), np.bool_)
         keep[back] = False
-        numbers = [batch.rows.column(1)[row].as_py() for row in back]
+        numbers = {batch.rows.column(1)[row].as_py() for row in back} | refused
         refusals = [
             Refusal(
                 file=self._layer.id, line=0, row=number, reason=ERASED_ROW, column=None, key="",
                 content={},
             )
-            for number in numbers
+            for number in sorted(numbers)
         ]  # fmt: skip
-        kept = [refusal for refusal in batch.refusals if refusal.row not in set(numbers)]
+        kept = [refusal for refusal in batch.refusals if refusal.row not in numbers]
         together = tuple(sorted((*kept, *refusals), key=lambda refusal: refusal.row))
         return replace(batch, rows=batch.rows.filter(pa.array(keep)), refusals=together)
 
@@ -180,10 +182,6 @@ class Sieve:
     def _column(self, rows: pa.RecordBatch, name: str) -> pa.Array:
         """A declared column; it may be called as one of those that stand before it."""
         return rows.column(self._places[name])
-
-    @staticmethod
-    def _fingerprint(rows: pa.RecordBatch, row: int, reason: str) -> str:
-        return xxh3_128_hexdigest(f"{rows.column(0)[row].as_py()}\n{reason}".encode())
 
     def _without(
         self, batch: Batch, reasons: Mapping[int, str], prints: Mapping[int, str]

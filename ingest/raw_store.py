@@ -42,9 +42,13 @@ class RawStore:
                     path.name, f"no room to keep a copy in {self._folder}; make some, run it again"
                 )
             with NamedTemporaryFile(dir=target.parent, delete=False) as file, path.open("rb") as of:
-                shutil.copyfileobj(of, file, 1 << 22)
-                os.fsync(file.fileno())
-            Path(file.name).replace(target)
+                try:
+                    shutil.copyfileobj(of, file, 1 << 22)
+                    os.fsync(file.fileno())
+                    Path(file.name).replace(target)
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
         except OSError as exc:
             problem = f"cannot be kept in {self._folder}: {exc.strerror or exc}"
             raise SourceRefused(path.name, problem) from exc
@@ -63,12 +67,16 @@ class RawStore:
         """
         with TemporaryDirectory(prefix="quartier-raw-") as folder:
             given = []
+            homes: dict[str, int] = {}  # files of one name may come from several folders
             for source in sources:
                 if not self.holds(source["sha256"]):
                     raise SourceRefused(
                         source["name"], "its copy is no longer kept; give the file once more"
                     )
-                path = Path(folder) / Path(source["name"]).name
+                beside = str(Path(source.get("path", source["name"])).parent)
+                home = Path(folder) / str(homes.setdefault(beside, len(homes)))
+                home.mkdir(exist_ok=True)
+                path = home / Path(source["name"]).name
                 path.symlink_to(self.path_of(source["sha256"]))
                 if not source.get("beside"):
                     given.append(path)

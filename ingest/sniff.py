@@ -34,7 +34,13 @@ HTML = re.compile(
     rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script|title)\b", re.I | re.S
 )
 TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.I | re.S)
-XML_ROOT = re.compile(rb"<(?![?!])(?:[\w.-]+:)?([\w.-]+)")
+XML_ROOT = re.compile(rb"\s*<(?:[\w.-]+:)?([\w.-]+)")
+XML_BEFORE = re.compile(  # what may stand before the root: comments, instructions, the doctype
+    rb"\s*(?:<!--.*?-->|<\?.*?\?>|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>)", re.S
+)
+# Words by which GDAL takes a file for one that names other files, or addresses, to be read.
+POINTERS = re.compile(rb"<(?:OGR\w*DataSource|VRT\w*|GDAL_W\w*|\w*Capabilities)\b", re.I)
+POINTERS_WITHIN = 1 << 16
 
 
 def sniff(member: Member) -> Format:
@@ -92,7 +98,13 @@ def _markup(member: Member, text: bytes) -> Format | None:
         raise SourceRefused(
             member.name, f"this is a web page{said}, not data; the address may need a login"
         )
-    if text.lstrip().startswith(b"<") and (root := XML_ROOT.search(text)):
+    if POINTERS.search(member.head(POINTERS_WITHIN)):
+        raise SourceRefused(
+            member.name, f"this names other files or addresses and holds no data; give {READABLE}"
+        )
+    while before := XML_BEFORE.match(text):
+        text = text[before.end() :]
+    if root := XML_ROOT.match(text):
         if (known := XML.get(root[1].decode().lower())) is not None:
             return known
         raise SourceRefused(

@@ -18,8 +18,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from layers.database_urls import DatabaseUrls
 from layers.engine import owner_engine
@@ -73,15 +75,14 @@ def back_up(urls: DatabaseUrls, raw: Path, target: Path, tell: Tell) -> Manifest
             manifest = _manifest(connection, raw)
             tell("Writing the database")
             dump = Path(folder) / DUMP
-            _run("pg_dump", "-Fc", f"--snapshot={snapshot}", "-f", dump, urls.owner)
+            _run("pg_dump", urls.owner, "-Fc", f"--snapshot={snapshot}", "-f", dump)
             (Path(folder) / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1))
             tell(f"Writing {len(manifest.raw):,} kept files")
-            with tarfile.open(part, "w") as tar:
+            with _for_us_alone(part) as out, tarfile.open(fileobj=out, mode="w") as tar:
                 tar.add(Path(folder) / MANIFEST, MANIFEST)
                 tar.add(dump, DUMP)
                 for sha256 in manifest.raw:
                     tar.add(raw / sha256[:2] / sha256, f"{RAW}/{sha256}")
-        part.chmod(0o600)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(target)
@@ -110,7 +111,7 @@ def restore(urls: DatabaseUrls, raw: Path, source: Path, tell: Tell) -> Manifest
             with TemporaryDirectory(prefix="quartier-restore-") as folder:
                 tell("Restoring the database")
                 tar.extract(DUMP, folder, filter="data")
-                _run("pg_restore", "--exit-on-error", "--single-transaction", "-d", urls.owner,
+                _run("pg_restore", urls.owner, "--exit-on-error", "--single-transaction",
                      Path(folder) / DUMP)  # fmt: skip
             tell("Restoring the kept files")
             for sha256 in manifest.raw:
@@ -202,13 +203,26 @@ def _restore_raw(tar: tarfile.TarFile, raw: Path, sha256: str) -> None:
     target.chmod(0o600)
 
 
-def _run(program: str, *arguments: str | Path) -> None:
-    """Run a program of PostgreSQL's. Its newest version reads what any older one wrote."""
+def _for_us_alone(path: Path) -> BinaryIO:
+    """The file, made so that no other user may read it from its first byte on."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
+def _run(program: str, url: str, *arguments: str | Path) -> None:
+    """Run a program of PostgreSQL's. Its newest version reads what any older one wrote. The
+    password goes by the environment, where no other user sees it.
+    """
     places = sorted(DEBIAN_PROGRAMS.glob(f"[0-9]*/bin/{program}"), reverse=True)
     found = str(places[0]) if places else shutil.which(program)
     if found is None:
         raise ClusterError(f"{program} is not installed; install postgresql-client")
-    done = subprocess.run([found, *arguments], capture_output=True, text=True, check=False)
+    told = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
+    password = told.pop("password", "")
+    environment = {**os.environ, **({"PGPASSWORD": password} if password else {})}
+    done = subprocess.run(
+        [found, *arguments, "-d", make_conninfo(**told)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["it said nothing"]
         raise ClusterError(f"{program} failed: {said[-1]}")

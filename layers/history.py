@@ -60,7 +60,7 @@ class Diff:
 async def resolve(store: Store, layer_id: str, parameter: str, asked: str) -> int:
     """The revision that a number or an instant means; raises QueryRefused for none."""
     moment: datetime | None = None
-    if not asked.isdigit():
+    if not (asked.isascii() and asked.isdigit()):
         try:
             moment = datetime.fromisoformat(asked)
         except ValueError:

@@ -15,7 +15,9 @@ import psycopg
 import sqlalchemy as sa
 
 from layers.errors import ChangeRefused
+from layers.locks import RUN_LOCK
 from layers.model import Layer
+from layers.quarantine import fingerprint_of
 from layers.sql import ident
 from layers.tables import CITY, HISTORY
 
@@ -80,18 +82,12 @@ def erase(  # noqa: PLR0913
     Raises ChangeRefused where nothing is known of it.
     """
     table, past = f"{CITY}.{ident(layer.id)}", f"{HISTORY}.{ident(layer.id)}"
+    _keep_loads_away(connection, layer)
     connection.execute(sa.text("SELECT quartier.lock(:layer)"), {"layer": layer.id})
-    known = connection.execute(
-        sa.text(
-            f"SELECT fid, source_key FROM {table} WHERE source_key = :key OR fid = :fid UNION"
-            f" SELECT fid, source_key FROM {past} WHERE source_key = :key OR fid = :fid"
-        ),
-        {"key": key, "fid": fid},
-    ).all()
-    fids = sorted({row.fid for row in known})
-    keys = _all_keys(connection, layer, fids, {row.source_key for row in known}, key)
+    fids, keys = _all_lives(connection, layer, key, fid)
     withheld = _forget_withheld(connection, layer, keys)
-    if not fids and not withheld:
+    again = key is not None and purged_keys(connection, layer.id).holds(key)
+    if not fids and not withheld and not again:
         asked = f"key {key!r}" if key is not None else f"fid {fid}"
         raise ChangeRefused(f"layer {layer.id}: nothing is known of {asked}")
     rows, past_rows = (
@@ -126,38 +122,66 @@ def erase(  # noqa: PLR0913
     return receipt
 
 
-def _all_keys(
-    connection: sa.Connection, layer: Layer, fids: list[int], known: set[str], asked: str | None
-) -> list[str]:
-    """Every key that these rows ever had."""
-    found = connection.scalars(
-        sa.text(
-            f"SELECT source_key FROM {HISTORY}.{ident(layer.id)} WHERE fid = ANY (:fids) UNION"
-            f" SELECT source_key FROM {CITY}.{ident(layer.id)} WHERE fid = ANY (:fids)"
-        ),
-        {"fids": fids},
+def _keep_loads_away(connection: sa.Connection, layer: Layer) -> None:
+    """A load that has read its file would put the row back."""
+    free = connection.scalar(
+        sa.text("SELECT pg_try_advisory_xact_lock(:space, hashtext(:layer))"),
+        {"space": RUN_LOCK, "layer": layer.id},
     )
-    return sorted({*known, *found} | ({asked} if asked is not None else set()))
+    if not free:
+        raise ChangeRefused(f"layer {layer.id}: an ingest is running; wait for its end")
+
+
+def _all_lives(
+    connection: sa.Connection, layer: Layer, key: str | None, fid: int | None
+) -> tuple[list[int], list[str]]:
+    """Every fid and every key that the row ever had: a row that was deleted and came back has
+    several fids, one that was renamed several keys.
+    """
+    parts = (
+        f"SELECT fid, source_key FROM {schema}.{ident(layer.id)}"
+        " WHERE source_key = ANY (:keys) OR fid = ANY (:fids)"
+        for schema in (CITY, HISTORY)
+    )
+    statement = sa.text(" UNION ".join(parts))
+    fids, keys = {fid} if fid is not None else set(), {key} if key is not None else set()
+    while True:
+        known = connection.execute(statement, {"keys": list(keys), "fids": list(fids)}).all()
+        more_fids = fids | {row.fid for row in known}
+        more_keys = keys | {row.source_key for row in known}
+        if (more_fids, more_keys) == (fids, keys):
+            return sorted(row for row in {each.fid for each in known}), sorted(keys)
+        fids, keys = more_fids, more_keys
 
 
 def _forget_withheld(connection: sa.Connection, layer: Layer, keys: list[str]) -> int:
-    """Entries of the quarantine under these keys, and what was accepted of them."""
+    """Entries of the quarantine under these keys, and all whose key nobody can tell: any of them
+    may be of the row, and the next load withholds again what is still wrong.
+    """
     gone = connection.execute(
         sa.text(
-            "DELETE FROM quartier.quarantine WHERE layer_id = :layer AND source_key = ANY (:keys)"
-            " RETURNING fingerprint"
+            "DELETE FROM quartier.quarantine WHERE layer_id = :layer"
+            " AND (source_key = ANY (:keys) OR source_key IS NULL) RETURNING source_key"
         ),
         {"layer": layer.id, "keys": keys},
     ).all()
-    prints = [row.fingerprint for row in gone if row.fingerprint]
+    accepted = connection.execute(
+        sa.text("SELECT fingerprint, reason FROM quartier.accepted_rows WHERE layer_id = :layer"),
+        {"layer": layer.id},
+    ).all()
+    theirs = [
+        row.fingerprint
+        for row in accepted
+        if any(fingerprint_of(key, row.reason) == row.fingerprint for key in keys)
+    ]
     connection.execute(
         sa.text(
             "DELETE FROM quartier.accepted_rows WHERE layer_id = :layer"
-            " AND fingerprint = ANY (:prints)"
+            " AND fingerprint = ANY (:theirs)"
         ),
-        {"layer": layer.id, "prints": prints},
+        {"layer": layer.id, "theirs": theirs},
     )
-    return len(gone)
+    return sum(row.source_key is not None for row in gone)
 
 
 def _blacken(connection: sa.Connection, layer: Layer, keys: Iterable[str]) -> int:

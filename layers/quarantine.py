@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from xxhash import xxh3_128_hexdigest
 
 from layers.errors import ChangeRefused
 
@@ -109,6 +110,11 @@ def accept_rows(
             },
         )  # fmt: skip
     return len(known)
+
+
+def fingerprint_of(key: str, reason: str) -> str:
+    """What an accepted row is known by: its key, or its content's, and the reason."""
+    return xxh3_128_hexdigest(f"{key}\n{reason}".encode())
 
 
 def accepted_fingerprints(connection: sa.Connection, layer_id: str) -> frozenset[str]:

@@ -10,13 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from layers.errors import ChangeRefused
+from layers.locks import RUN_LOCK
 from layers.merge_sql import build_name, stage_name
 from layers.model import Layer
 from layers.purge import Purged, purged_keys
 from layers.quarantine import accepted_fingerprints
 from layers.setup import check_schema
-
-RUN_LOCK = 0x52554E  # "RUN": the first half of the advisory lock of a layer's run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

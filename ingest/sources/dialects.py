@@ -38,7 +38,8 @@ def kind_of(value: Any) -> Kind | None:
         return None
     if isinstance(value.get("attributes"), dict) and "type" not in value:
         return "esrijson"
-    if value.get("type") in SHAPES | {"Feature"} or "properties" in value:
+    kind = value.get("type")
+    if (isinstance(kind, str) and kind in SHAPES | {"Feature"}) or "properties" in value:
         return "geojson"
     return "json"
 
@@ -88,7 +89,13 @@ class EsriReader:
             if said.get("type") == "esriFieldTypeDate":
                 dates.add(name)
             if isinstance(domain := said.get("domain"), dict) and domain.get("codedValues"):
-                domains[name] = {each["code"]: str(each["name"]) for each in domain["codedValues"]}
+                domains[name] = {
+                    each["code"]: str(each["name"])
+                    for each in domain["codedValues"]
+                    if isinstance(each, dict)
+                    and {"code", "name"} <= each.keys()
+                    and isinstance(each["code"], str | int | float)
+                }
         return cls(domains, frozenset(dates))
 
     def __call__(self, value: Any) -> Feature | str:
@@ -102,7 +109,7 @@ class EsriReader:
         return {"properties": properties, "geometry": esri_geometry(value.get("geometry"))}
 
     def _read(self, name: str, given: Any) -> Any:
-        if name in self.domains:
+        if name in self.domains and isinstance(given, str | int | float):
             return self.domains[name].get(given, given)
         if name in self.dates and isinstance(given, int | float):
             return instant(given / 1000)
@@ -131,9 +138,17 @@ def esri_geometry(value: Any) -> dict[str, Any] | None:
             parts = value[name]
             return {"type": kind, "coordinates": _flat(parts) if flat else parts} if parts else None
     if "rings" in value:
-        rings = _flat(value["rings"]) if flat else value["rings"]
-        return {"type": "MultiPolygon", "coordinates": polygons_of(rings)} if rings else None
+        return _polygons(value["rings"], flat) if value["rings"] else None
     return {"type": f"Esri {', '.join(sorted(value))[:60]}", "coordinates": []} if value else None
+
+
+def _polygons(rings: Any, flat: bool) -> dict[str, Any]:
+    """The rings put together; as they are where they are none, so that the reader says why."""
+    try:
+        made = polygons_of(_flat(rings) if flat else rings)
+    except (TypeError, ValueError, IndexError, shapely.errors.ShapelyError):
+        made = [[ring] for ring in rings] if isinstance(rings, list) else rings
+    return {"type": "MultiPolygon", "coordinates": made}
 
 
 def _flat(positions: Any) -> Any:
@@ -150,6 +165,8 @@ def polygons_of(rings: list[Any]) -> list[list[Any]]:
     usable = [ring for ring in rings if isinstance(ring, list) and len(ring) >= 4]
     if len(usable) < len(rings):
         return [[ring] for ring in rings]  # the reader says what is wrong with them
+    if not all(np.isfinite(np.array([p[:2] for p in ring], np.float64)).all() for ring in usable):
+        raise ValueError("a position is no pair of finite numbers")
     linear = [shapely.LinearRing([position[:2] for position in ring]) for ring in usable]
     clockwise = np.array([not each.is_ccw for each in linear])
     if clockwise.all() or not clockwise.any():

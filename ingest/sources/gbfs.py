@@ -38,7 +38,7 @@ def open_gbfs(members: Sequence[Member]) -> MemoryTable:
         notes |= {"gbfs_version": version} if version else {}
         for number, record in enumerate(records, 1):
             name = record.get(LISTS[kind])
-            if name is None or (len(members) == 1 and name in joined):
+            if not isinstance(name, str | int) or (len(members) == 1 and name in joined):
                 name = f"#{len(joined)}"
             joined[name] = joined.get(name, {}) | record
             lines.setdefault(name, number)

@@ -17,7 +17,7 @@ import shapely
 
 from ingest.archive import Member
 from ingest.errors import SourceRefused
-from ingest.rows import Shapes, Table
+from ingest.rows import Chunk, Shapes, Table
 from ingest.sources.csv import CsvTable, open_csv
 from ingest.sources.memory import MemoryTable, Record
 from layers.model import GeometryType, Layer, Source
@@ -58,7 +58,7 @@ def _columns(member: Member, *names: str) -> dict[str, pa.Array]:
     """Whole columns of text; empty ones for names that the table has not."""
     table = open_csv(member, Source())
     present = [name for name in names if name in table.headers]
-    chunks = list(table.chunks(present, READ_ROWS))
+    chunks = [_whole(member, chunk) for chunk in table.chunks(present, READ_ROWS)]
     return {
         name: pa.concat_arrays([chunk.columns[name] for chunk in chunks])
         if name in present and chunks
@@ -67,12 +67,27 @@ def _columns(member: Member, *names: str) -> dict[str, pa.Array]:
     }
 
 
+def _whole(member: Member, chunk: Chunk) -> Chunk:
+    """A table that others are joined to must be read whole."""
+    if chunk.broken:
+        first = chunk.broken[0]
+        raise SourceRefused(member.name, f"line {first.line}: {first.reason}; correct the feed")
+    return chunk
+
+
+def _needs(table: CsvTable, name: str) -> None:
+    if name not in table.headers:
+        listed = ", ".join(table.headers)
+        raise SourceRefused(table.name, f"it has no column {name}; the headers are {listed}")
+
+
 def _records(member: Member) -> tuple[list[Record], list[int], CsvTable]:
     """All rows of a small table, with their lines."""
     table = open_csv(member, Source())
     records: list[Record] = []
     lines: list[int] = []
     for chunk in table.chunks(table.headers, READ_ROWS):
+        _whole(member, chunk)
         cells = {name: values.to_pylist() for name, values in chunk.columns.items()}
         records += [
             {name: values[row] for name, values in cells.items()} for row in range(len(chunk.at))
@@ -121,6 +136,7 @@ def _trips(tables: Mapping[str, Member]) -> list[tuple[str, str, str, str]]:
 def _routes(tables: Mapping[str, Member], lines: Mapping[str, shapely.LineString]) -> MemoryTable:
     """A row for each route; its shape is all the ways that its trips go."""
     records, numbers, table = _records(tables["routes"])
+    _needs(table, "route_id")
     ways: dict[str, dict[str, None]] = defaultdict(dict)
     for route, shape, _, _ in _trips(tables):
         ways[route][shape] = None
@@ -149,7 +165,9 @@ def _agencies(tables: Mapping[str, Member]) -> dict[str, str]:
 
 def _shapes(tables: Mapping[str, Member], lines: Mapping[str, shapely.LineString]) -> MemoryTable:
     """A row for each shape, with the route, direction and headsign of most of its trips."""
-    routes = {record["route_id"]: record for record in _records(tables["routes"])[0]}
+    records_, _, table = _records(tables["routes"])
+    _needs(table, "route_id")
+    routes = {record["route_id"]: record for record in records_}
     used: dict[str, tuple[str, str, str]] = {}
     for route, shape, direction, headsign in _trips(tables):
         used.setdefault(shape, (route, direction, headsign))

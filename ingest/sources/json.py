@@ -198,7 +198,8 @@ def open_json(member: Member, source: Source) -> JsonTable:
     with member.open() as stream:
         items = Items(member.name, layout, utf8(member.name, stream.chunks(), encoding))
         seen = _survey(member.name, items, kind)
-    esri = _esri_root(member.name, items) if kind == "esrijson" else {}
+    roots = [] if layout == "sequence" or kind == "json" else list(_roots(member.name, items))
+    esri = roots[0] if roots and kind == "esrijson" else {}
     reader = EsriReader.of(esri)
     if len(seen.keys) > MAX_COLUMNS:
         raise SourceRefused(member.name, f"{len(seen.keys)} keys; at most {MAX_COLUMNS} are read")
@@ -214,7 +215,7 @@ def open_json(member: Member, source: Source) -> JsonTable:
         empty=not seen.features,
         ids=own_ids,
         crs=_esri_crs(member.name, esri) if esri else _crs(member.name, items),
-        notes={"incomplete": "exceededTransferLimit"} if esri.get("exceededTransferLimit") else {},
+        notes={"incomplete": missing} if (missing := _left_out(roots)) else {},
     )
 
 
@@ -284,8 +285,20 @@ def _refuse_other_json(name: str, value: Feature) -> None:
     )
 
 
-def _esri_root(name: str, items: Items) -> Feature:
-    return next(_roots(name, items), {})
+def _left_out(roots: Sequence[Feature]) -> str:
+    """What collections say themselves of features that they leave out."""
+    for root in roots:
+        more = root.get("properties")
+        if root.get("exceededTransferLimit") or (
+            isinstance(more, dict) and more.get("exceededTransferLimit")
+        ):
+            return "exceededTransferLimit"
+        returned, matched = root.get("numberReturned"), root.get("numberMatched")
+        if not isinstance(returned, int) or not isinstance(matched, int):
+            continue
+        if len(roots) == 1 and returned < matched:
+            return f"numberReturned {returned} of numberMatched {matched}"
+    return ""
 
 
 def _esri_crs(name: str, root: Feature) -> CRS | None:

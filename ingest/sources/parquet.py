@@ -171,6 +171,8 @@ def open_parquet(layer: Layer, member: Member, folder: Path) -> ParquetTable:
         groups = [meta.row_group(at).total_byte_size for at in range(meta.num_row_groups)]
         rows = meta.num_rows
     _check_size(member, len(schema.names), groups)
+    if double := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        raise SourceRefused(member.name, f"the column {double[0]!r} stands there twice; rename one")
     geometry = _geometry_column(layer, member.name, schema)
     other = geometry.name if geometry else None
     return ParquetTable(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 import openpyxl
@@ -28,6 +30,10 @@ MAX_COLUMNS = 2_000
 MAX_SHARED_BYTES = 256 << 20  # of all distinct texts, which lie in memory
 HEADER_ROWS = 50  # among which the header is looked for
 ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"})
+DAMAGED = (
+    *(InvalidFileException, zipfile.BadZipFile, zlib.error, EOFError, ParseError),
+    *(KeyError, ValueError, TypeError, AttributeError, IndexError, OSError),
+)
 Row = tuple[Any, ...]
 
 
@@ -205,6 +211,8 @@ def _header_row(first: Sequence[Row]) -> int:
 def _told(name: str) -> Iterator[None]:
     try:
         yield
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as exc:
+    except SourceRefused:
+        raise
+    except DAMAGED as exc:
         said = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
         raise SourceRefused(name, f"it is damaged or not what it seems ({said})") from exc

@@ -102,6 +102,7 @@ async def test_an_instant_means_the_revision_that_held_then(
         ("6", "the newest revision is 5"),
         ("9" * 30, "the newest revision is 5"),
         ("-1", "write a revision such as 12"),
+        ("²", "write a revision such as 12"),
         ("yesterday", "write a revision such as 12"),
         ("2026-01-01T00:00:00", "say its time zone"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from layers.backup import back_up
+from layers.backup import _run, back_up
 from layers.errors import ClusterError
 from tests.conftest import Database
 from tests.db.commands import City
@@ -191,3 +192,17 @@ def test_a_file_that_is_kept_no_longer_is_left_out(city: City) -> None:
     shutil.rmtree(city.home / "raw")
     with tarfile.open(backed_up(city)) as tar:
         assert tar.getnames() == ["manifest.json", "database.dump"]
+
+
+def test_no_password_stands_where_others_may_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def run(command: list[str], **how: Any) -> Any:
+        seen.update(command=command, env=how["env"])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr("layers.backup.subprocess.run", run)
+    _run("pg_dump", "postgresql://me:s3cret@db.example.org:5433/city?sslmode=require", "-Fc")
+    assert "s3cret" not in " ".join(map(str, seen["command"]))
+    assert "sslmode=require" in seen["command"][-1]
+    assert seen["env"]["PGPASSWORD"] == "s3cret"

@@ -17,8 +17,8 @@ from ingest.report import Report
 from ingest.run import Job, run
 from layers.database_urls import DatabaseUrls
 from layers.errors import ChangeRefused
+from layers.locks import RUN_LOCK
 from layers.model import Layer
-from layers.runs import RUN_LOCK
 from tests.conftest import Copies, Database, copies_of
 from tests.examples import CALLS, PATHS, TREES, layer
 

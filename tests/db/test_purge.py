@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from layers.locks import RUN_LOCK
 from tests.conftest import Database
 from tests.db.commands import City
 from tests.examples import COMMON
@@ -165,4 +167,58 @@ def test_a_cache_that_cannot_be_emptied_is_told_and_the_row_is_gone(city: City) 
     told = city.quartier("purge", "crimes", "--key", KEY, *ANA, QUARTIER_CACHE_URL=away)
     assert told.exit_code == 1
     assert "Not reached: the shared cache, which could not be emptied" in told.output
+    assert places_of(city, SECRET, KEY) == []
+
+
+def test_all_lives_of_a_row_are_erased(city: City) -> None:
+    """It was deleted and came back: two fids, one key; and it was renamed: two keys, one fid."""
+    city.database.run("DELETE FROM city.crimes WHERE number = 'c7'")
+    city.quartier("ingest", "crimes", city.file("again.csv", ROWS + HERS))
+    city.database.run("UPDATE city.crimes SET source_key = 'new name' WHERE number = 'c7'")
+    fid = city.database.value("SELECT fid FROM city.crimes WHERE number = 'c7'")
+    city.quartier("purge", "crimes", "--fid", str(fid), *ANA)
+    for table in ("city.crimes", "city_history.crimes"):
+        assert city.database.value(f"SELECT count(*) FROM {table} WHERE number = 'c7'") == 0
+    city.quartier("ingest", "crimes", city.file("more.csv", ROWS + HERS))
+    assert city.database.value("SELECT count(*) FROM city.crimes WHERE number = 'c7'") == 0
+
+
+def test_a_row_that_is_erased_and_broken_is_not_told_either(city: City) -> None:
+    city.quartier("purge", "crimes", "--key", KEY, *ANA)
+    broken = HERS.replace("4.777777", "no number")
+    assert city.quartier("ingest", "crimes", city.file("b.csv", ROWS + broken)).exit_code == 0
+    assert city.database.run("SELECT source_key, content FROM quartier.quarantine") == [("", {})]
+
+
+def test_what_is_withheld_without_a_key_goes_too(city: City) -> None:
+    city.quartier("ingest", "crimes", city.file("r.csv", ROWS + HERS + f",{SECRET},4.1,45.5\n"))
+    assert (
+        city.database.value("SELECT count(*) FROM quartier.quarantine WHERE source_key IS NULL")
+        == 1
+    )
+    city.quartier("purge", "crimes", "--key", KEY, *ANA)
+    assert places_of(city, SECRET) == []
+
+
+def test_no_row_is_erased_while_a_load_may_bring_it_back(city: City) -> None:
+    with city.database.connect() as connection:
+        connection.execute(
+            sa.text("SELECT pg_advisory_lock(:space, hashtext('crimes'))"), {"space": RUN_LOCK}
+        )
+        refused = city.quartier("purge", "crimes", "--key", KEY, *ANA)
+    assert (refused.exit_code, "an ingest is running" in refused.output) == (1, True)
+
+
+def test_a_purge_that_could_not_reach_a_file_is_finished_by_a_second(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bool:
+        raise OSError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("quartier_purge.RawStore.forget", fail)
+        told = city.quartier("purge", "crimes", "--key", KEY, *ANA)
+        assert told.exit_code == 1
+        assert "remove it by hand" in told.output
+    assert city.quartier("purge", "crimes", "--key", KEY, *ANA).exit_code == 0
     assert places_of(city, SECRET, KEY) == []

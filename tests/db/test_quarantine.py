@@ -189,3 +189,28 @@ def test_what_lies_beside_a_shapefile_is_part_of_it(city: City, tmp_path: Path) 
     for part in tmp_path.glob("trees.*"):
         part.unlink()
     assert city.quartier("quarantine", "retry", "stumps").exit_code == 0
+
+
+def test_files_of_one_name_from_several_folders_are_read_again(city: City, tmp_path: Path) -> None:
+    paths = []
+    for year in ("2023", "2024"):
+        (tmp_path / year).mkdir()
+        paths.append(tmp_path / year / "x.csv")
+        paths[-1].write_text(ROWS.replace("1,2020", f"{year},2020"))
+    city.declare(TREES | {"id": "stumps", "key": []})
+    city.quartier("apply")
+    assert city.quartier("ingest", "stumps", *paths).exit_code == 0
+    assert city.quartier("quarantine", "retry", "stumps").exit_code == 0
+
+
+def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(ROWS)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ingest.raw_store.shutil.copyfileobj", fail)
+    with pytest.raises(SourceRefused, match=r"No space left"):
+        RawStore(tmp_path / "raw").keep(path, "ab12")
+    assert [each for each in (tmp_path / "raw").rglob("*") if each.is_file()] == []

@@ -164,3 +164,25 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_what_is_not_data_is_named(folder: Folder, head: bytes, said: str) -> None:
     with pytest.raises(SourceRefused, match=said):
         take(AB, folder.data(head))
+
+
+@pytest.mark.parametrize("before", ["<!-- <kml> -->", "", "<?xml version='1.0'?>\n"])
+def test_a_file_that_names_other_files_is_refused(folder: Folder, before: str) -> None:
+    """GDAL would read what it names, whatever its own name is."""
+    secret = folder.text("name\nsecret\n", "secret.csv")
+    pointer = (
+        f"{before}<OGRVRTDataSource><OGRVRTLayer name='secret'>"
+        f"<SrcDataSource>CSV:{secret}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+    )
+    with pytest.raises(SourceRefused, match=r"names other files or addresses"):
+        take(AB, folder.text(pointer, "a.kml"))
+
+
+def test_comments_before_the_root_of_kml_do_not_matter(folder: Folder) -> None:
+    kml = (
+        "<?xml version='1.0'?><!-- <html> -->\n"
+        "<kml xmlns='http://www.opengis.net/kml/2.2'><Placemark><name>x</name>"
+        "<Point><coordinates>2,48</coordinates></Point></Placemark></kml>"
+    )
+    layer = layer_of({"name": "name", "from": "Name"}, geometry="point")
+    assert take(layer, folder.text(kml, "a.kml")).column("name") == ["x"]

@@ -567,3 +567,98 @@ def test_all_members_of_a_zip_are_one_layer_where_that_is_declared(folder: Folde
     with pytest.raises(SourceRefused, match=r"or '\*' to take all as one"):
         take(NAMED, path)
     assert take(mixed("name", sublayer="*"), path).column("name") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"exceededTransferLimit": True},
+        {"properties": {"exceededTransferLimit": True}},
+        {"numberMatched": 9, "numberReturned": 1},
+    ],
+)
+def test_a_collection_that_leaves_features_out_says_so(
+    folder: Folder, more: dict[str, Any]
+) -> None:
+    one = {"type": "Feature", "properties": {"name": "a"}, "geometry": None}
+    whole = {"type": "FeatureCollection", "features": [one]}
+    assert take(NAMED, folder.json(whole | more)).notes["incomplete"]
+    all_of_it = whole | {"numberMatched": 1, "numberReturned": 1}
+    assert "incomplete" not in take(NAMED, folder.json(all_of_it)).notes
+    pages = json.dumps(whole) + json.dumps(whole | more)
+    if "numberMatched" not in more:
+        assert take(NAMED, folder.text(pages, "pages.geojson")).notes["incomplete"]
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "said"),
+    [
+        (
+            "routes.txt",
+            "route_id,route_short_name\nr1,A\nr2,B,extra\n",
+            "line 3: the row has 3 cells",
+        ),
+        ("trips.txt", "route_id,trip_id,shape_id\nr1,t1,x,y\n", "line 2: the row has 4 cells"),
+        ("routes.txt", "id,route_short_name\nr1,A\n", "no column route_id"),
+    ],
+)
+def test_a_gtfs_feed_that_cannot_be_read_whole_is_refused(
+    folder: Folder, table: str, text: str, said: str
+) -> None:
+    tables = {name: each.encode() for name, each in (FEED | {table: text}).items()}
+    with pytest.raises(SourceRefused, match=said):
+        take(layer_of("route_short_name", geometry="line"), folder.zip(tables, "gtfs.zip"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"type": {"id": 1}, "name": "a"}],
+        {"features": [{"attributes": {"name": ["a"]}}],
+         "fields": [{"name": "name", "domain": {"codedValues": [{"name": "no code"}, 5]}}]},
+        {"features": [{"attributes": {"name": "a"}, "geometry": {"rings": [[None, [1]]]}}]},
+        {"features": [{"attributes": {"name": "a"},
+                       "geometry": {"rings": [[[0, 0]] * 2 + [["NaN", 1]] * 3]}}]},
+        {"data": {"stations": [{"station_id": ["a"], "name": "a"}]}},
+        [{"name": "a", "lat": [1], "lon": 2}],
+    ],
+)  # fmt: skip
+def test_json_that_is_merely_odd_is_read_withheld_or_refused(folder: Folder, value: Any) -> None:
+    layer = layer_of("name", source={"null_values": ["", "x"]})
+    assert len(take(layer, folder.json(value)).rows) == 1
+    try:
+        taken = take(NAMED, folder.json(value))
+    except SourceRefused:
+        return
+    assert taken.read == len(taken.rows) + len(taken.withheld)
+
+
+@pytest.mark.parametrize("text", ["[null, null]", '{"lat": [1], "lon": 2}', "[1, [2]]"])
+def test_an_odd_place_in_a_cell_costs_its_row_at_most(folder: Folder, text: str) -> None:
+    quoted = text.replace('"', '""')
+    path = folder.text(f'name;geo_point_2d\na;"{quoted}"\nb;"48, 2"\nc;"48, 2"\n')
+    taken = take(layer_of("name", geometry="point"), path)
+    assert len(taken.rows) + len(taken.withheld) == 3
+    assert len(taken.rows) >= 2
+
+
+def test_odd_parquet_is_read_or_refused(folder: Folder) -> None:
+    lists = pa.array([[1], None], pa.list_(pa.int64())).cast(pa.list_(pa.decimal128(21, 2)))
+    tags = {"name": "tags", "type": "json"}
+    path = parquet_file(folder, pa.table({"tags": lists}))
+    assert take(layer_of(tags), path).column("tags") == ['["1.00"]', None]
+    twice = pa.table([pa.array(["a"]), pa.array(["b"])], names=["name", "name"])
+    with pytest.raises(SourceRefused, match=r"'name' stands there twice"):
+        take(layer_of("name"), parquet_file(folder, twice))
+
+
+def test_a_sheet_that_was_cut_short_is_refused(folder: Folder) -> None:
+    rows: list[list[object]] = [["a"]] * 50
+    path = book(folder, ["name"], *rows)
+    parts = {}
+    with zipfile.ZipFile(path) as packed:
+        for name in packed.namelist():
+            parts[name] = packed.read(name)
+    parts["xl/worksheets/sheet1.xml"] = parts["xl/worksheets/sheet1.xml"][:-300]
+    with pytest.raises(SourceRefused, match=r"damaged or not what it seems"):
+        take(layer_of("name"), folder.zip(parts, "cut.xlsx"))

@@ -279,6 +279,11 @@ def test_q27_decimal_commas_and_degrees_minutes_seconds(folder: Folder, lat: str
     assert shape.equals_exact(shapely.Point(2.35, 48.85), 1e-9)
 
 
+def test_q27_an_o_may_be_east_or_west_and_is_not_guessed(folder: Folder) -> None:
+    path = folder.text("name;lat;lon\na;48°30'N;13°24'O\nb;48.5;13.4\n")
+    assert [refusal.row for refusal in take(placed(), path).withheld] == [1]
+
+
 @pytest.mark.parametrize(("sign", "want"), [("S", -48.5), ("N", 48.5)])
 def test_q27_the_southern_half_of_the_world(folder: Folder, sign: str, want: float) -> None:
     path = folder.text(f"name;lat;lon\na;48°30'{sign};70°15'W\n")

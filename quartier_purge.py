@@ -15,14 +15,12 @@ from rich.console import Console
 from api.serve import default_cache
 from api.settings import ApiSettings
 from ingest.raw_store import RawStore
-from layers.cluster import open_store
-from layers.engine import owner_engine, store_errors
+from layers.commands import opened_database, who_and_why
 from layers.errors import LayersError
 from layers.history import declared_layer
 from layers.model import Layer
 from layers.purge import Receipt, erase, vacuum
 from layers.settings import StoreSettings
-from layers.setup import check_schema
 from tiles.errors import CacheNotEmptied
 from tiles.shared import shared_tier
 
@@ -50,21 +48,13 @@ def purge(  # noqa: PLR0913
     """
     if (key is None) == (fid is None):
         raise typer.BadParameter("give either --key or --fid")
-    if not by.strip() or not note.strip():
-        raise typer.BadParameter("say who and why, with --by NAME --note WHY")
+    who, why = who_and_why(by, note)
     store, console = StoreSettings(), Console(stderr=True)
     try:
-        with open_store(store, tell=console.print) as urls, store_errors():
-            engine = owner_engine(urls.ingest)
-            try:
-                with engine.begin() as connection:
-                    check_schema(connection)
-                    declared = declared_layer(connection, layer)
-                    receipt = erase(
-                        connection, declared, key=key, fid=fid, by=by.strip(), note=note.strip()
-                    )
-            finally:
-                engine.dispose()
+        with opened_database(store) as (urls, engine):
+            with engine.begin() as connection:
+                declared = declared_layer(connection, layer)
+                receipt = erase(connection, declared, key=key, fid=fid, by=who, note=why)
             gone, problems = _outside(urls.ingest, declared, receipt, store)
     except LayersError as exc:
         console.print(str(exc), markup=False, highlight=False, style="red")

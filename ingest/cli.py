@@ -24,6 +24,7 @@ from ingest.run import Job, run
 from ingest.run import Progress as Tell
 from layers.catalogue_files import CatalogueFiles, read_catalogue
 from layers.cluster import open_store
+from layers.commands import who_and_why
 from layers.errors import LayerNotFound, LayersError, StoreUnavailable
 from layers.gates import Gates
 from layers.settings import StoreSettings
@@ -89,9 +90,8 @@ def acceptance(gates: str | None, by: str | None, note: str | None) -> Acceptanc
         raise typer.BadParameter(
             f"--accept: {unknown[0]!r} is no gate; gates are {', '.join(Gates.model_fields)}"
         )
-    if not (by and by.strip() and note and note.strip()):
-        raise typer.BadParameter("--accept: say who and why, with --by NAME --note WHY")
-    return Acceptance(gates=named, by=by.strip(), note=note.strip())
+    who, why = who_and_why(by, note)
+    return Acceptance(gates=named, by=who, note=why)
 
 
 def job_of(

@@ -14,7 +14,7 @@ from rich.table import Table
 from ingest.draft import Draft, as_yaml, draft
 from ingest.errors import IngestError
 from ingest.inspect import Found, inspect_files
-from layers.catalogue_files import CatalogueFiles, read_catalogue
+from layers.catalogue_files import read_catalogue
 from layers.errors import LayerNotFound, LayersError
 from layers.model import Format, GeometryType, Layer, Source
 from layers.settings import StoreSettings
@@ -54,17 +54,10 @@ def inspect(  # noqa: PLR0913
     Example: quartier inspect trees.xlsx > data/catalogue/layers/trees.yaml
     """
     console = Console(stderr=True)
-    told = {
-        "sublayer": sublayer, "crs": crs, "encoding": encoding, "header": header,
-        "format": format_,
-    }  # fmt: skip
+    told = Source(sublayer=sublayer, crs=crs, encoding=encoding, header=header, format=format_)
     try:
-        if layer is not None:
-            made = None
-            declared = _declared(read_catalogue(StoreSettings().catalogue), layer)
-        else:
-            made = draft(files, geometry=geometry, source=Source.model_validate(told))
-            declared = made.layer
+        made = None if layer else draft(files, geometry=geometry, source=told)
+        declared = made.layer if made else _declared(layer or "")
         found = inspect_files(declared, files)
     except (IngestError, LayersError) as exc:
         if as_json:
@@ -75,13 +68,14 @@ def inspect(  # noqa: PLR0913
     if as_json:
         said = {"state": "readable", "layer": declared.model_dump(mode="json"), **found.as_json()}
         sys.stdout.write(json.dumps(said, default=str) + "\n")
-        return
-    _print(console, found)
-    if made is not None:
-        _print_draft(console, made, files)
+    else:
+        _print(console, found)
+        if made is not None:
+            _print_draft(console, made, files)
 
 
-def _declared(catalogue: CatalogueFiles, layer_id: str) -> Layer:
+def _declared(layer_id: str) -> Layer:
+    catalogue = read_catalogue(StoreSettings().catalogue)
     if layer_id not in catalogue.layers:
         raise LayerNotFound(layer_id, f"the catalogue declares {', '.join(catalogue.layers)}")
     return catalogue.layers[layer_id]

@@ -6,11 +6,9 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
-import sqlalchemy as sa
 import typer
 from rich.console import Console
 
@@ -20,13 +18,10 @@ from ingest.raw_store import RawStore
 from ingest.report import Report
 from ingest.run import Job, run
 from layers.catalogue_files import read_catalogue
-from layers.cluster import open_store
-from layers.database_urls import DatabaseUrls
-from layers.engine import owner_engine, store_errors
+from layers.commands import opened_database, who_and_why
 from layers.errors import LayersError
 from layers.quarantine import CurrentRun, WithheldRow, accept_rows, current_run, withheld_rows
 from layers.settings import StoreSettings
-from layers.setup import check_schema
 
 app = typer.Typer(no_args_is_help=True, help="Look at what is withheld from a layer, and mend it.")
 LayerArgument = Annotated[str, typer.Argument(help="The layer's id.")]
@@ -35,24 +30,11 @@ HEAD = ("id", "file", "line", "column", "key", "reason", "acceptable", "content"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
-@contextmanager
-def _asking(settings: StoreSettings) -> Iterator[tuple[DatabaseUrls, sa.Engine]]:
-    console = Console(stderr=True)
-    with open_store(settings, tell=console.print) as urls, store_errors():
-        engine = owner_engine(urls.ingest)
-        try:
-            with engine.connect() as connection:
-                check_schema(connection)
-            yield urls, engine
-        finally:
-            engine.dispose()
-
-
 @app.command("list")
 def list_rows(layer: LayerArgument, as_json: JsonOption = False) -> None:
     """Print each row and cell that the last load withheld, with its reason."""
     try:
-        with _asking(StoreSettings()) as (_, engine), engine.connect() as connection:
+        with opened_database(StoreSettings()) as (_, engine), engine.connect() as connection:
             found = current_run(connection, layer)
             rows = [_as_json(row) for row in withheld_rows(connection, found.id)]
     except LayersError as exc:
@@ -76,7 +58,7 @@ def export(
 ) -> None:
     """Write what is withheld as CSV, for whoever made the source."""
     try:
-        with _asking(StoreSettings()) as (_, engine), engine.connect() as connection:
+        with opened_database(StoreSettings()) as (_, engine), engine.connect() as connection:
             found = current_run(connection, layer)
             if str(file) == "-":
                 count = _write_csv(sys.stdout, withheld_rows(connection, found.id))
@@ -109,11 +91,10 @@ def accept(
 
     They stay accepted as long as they and the reason stay the same.
     """
-    if not by.strip() or not note.strip():
-        raise typer.BadParameter("say who and why, with --by NAME --note WHY")
+    who, why = who_and_why(by, note)
     try:
-        with _asking(StoreSettings()) as (_, engine), engine.begin() as connection:
-            count = accept_rows(connection, layer, ids, by=by.strip(), note=note.strip())
+        with opened_database(StoreSettings()) as (_, engine), engine.begin() as connection:
+            count = accept_rows(connection, layer, ids, by=who, note=why)
     except LayersError as exc:
         fail(exc, layer=layer, as_json=as_json)
     Console(stderr=True).print(f"{count:,} rows accepted", highlight=False)
@@ -124,7 +105,7 @@ def _again(layer: str, *, as_json: bool) -> None:
     settings, console = StoreSettings(), Console(stderr=True)
     try:
         catalogue = read_catalogue(settings.catalogue)
-        with _asking(settings) as (urls, engine):
+        with opened_database(settings) as (urls, engine):
             with engine.connect() as connection:
                 last = current_run(connection, layer)
             with progress_bar(console, layer) as tell:

@@ -14,6 +14,7 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 from ingest.errors import SourceRefused
+from layers.kept_files import kept_file
 
 SPARE_BYTES = 1 << 30  # of the disk, that keeping files leaves free
 
@@ -25,7 +26,7 @@ class RawStore:
         self._folder = folder
 
     def path_of(self, sha256: str) -> Path:
-        return self._folder / sha256[:2] / sha256
+        return kept_file(self._folder, sha256)
 
     def holds(self, sha256: str) -> bool:
         return self.path_of(sha256).is_file()

@@ -26,6 +26,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from layers.database_urls import DatabaseUrls
 from layers.engine import owner_engine
 from layers.errors import ChangeRefused, ClusterError
+from layers.kept_files import kept_file
 from layers.postgres_tools import DEBIAN_PROGRAMS
 from layers.setup import check_schema, newest_schema, prepare_database, prepare_for_restore
 
@@ -82,7 +83,7 @@ def back_up(urls: DatabaseUrls, raw: Path, target: Path, tell: Tell) -> Manifest
                 tar.add(Path(folder) / MANIFEST, MANIFEST)
                 tar.add(dump, DUMP)
                 for sha256 in manifest.raw:
-                    tar.add(raw / sha256[:2] / sha256, f"{RAW}/{sha256}")
+                    tar.add(kept_file(raw, sha256), f"{RAW}/{sha256}")
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(target)
@@ -148,7 +149,7 @@ def _manifest(connection: sa.Connection, raw: Path) -> Manifest:
         schema=str(connection.scalar(sa.text(number))),
         tables=_digests(connection),
         revisions={row.layer_id: row.revision for row in revisions},
-        raw=[sha for sha in kept if sha and (raw / sha[:2] / sha).is_file()],
+        raw=[sha for sha in kept if sha and kept_file(raw, sha).is_file()],
     )
 
 
@@ -196,7 +197,7 @@ def _restore_raw(tar: tarfile.TarFile, raw: Path, sha256: str) -> None:
         raise ChangeRefused(f"{sha256!r} is no name of a kept file")
     packed = tar.extractfile(f"{RAW}/{sha256}")
     assert packed is not None
-    target = raw / sha256[:2] / sha256
+    target = kept_file(raw, sha256)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with target.open("wb") as out:
         shutil.copyfileobj(packed, out, 1 << 22)

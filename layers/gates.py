@@ -141,7 +141,3 @@ class Gates(BaseModel):
         default=PersonalGate(), description="cells that look like personal data"
     )
     licence: LicenceGate = Field(default=LicenceGate(), description="the licence is named")
-
-    def __iter__(self) -> Any:
-        """The gates with their names."""
-        return ((name, getattr(self, name)) for name in type(self).model_fields)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import sqlalchemy as sa
 import typer
 from rich.console import Console
 
-from layers.cluster import open_store
-from layers.engine import owner_engine, store_errors
+from layers.commands import opened_database, who_and_why
 from layers.errors import LayersError
 from layers.history import RolledBack, declared_layer, roll_back
 from layers.settings import StoreSettings
-from layers.setup import check_schema
 
+T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="Look at the revisions of a layer, and go back.")
 LayerArgument = Annotated[str, typer.Argument(help="The layer's id.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -66,12 +66,11 @@ def rollback(
 
     Example: quartier history rollback trees 12 --by "Ana Lee" --note "the file was of last year"
     """
-    if not by.strip() or not note.strip():
-        raise typer.BadParameter("say who and why, with --by NAME --note WHY")
+    who, why = who_and_why(by, note)
 
     def work(connection: sa.Connection) -> RolledBack:
         declared = declared_layer(connection, layer)
-        return roll_back(connection, declared, revision, by=by.strip(), note=note.strip())
+        return roll_back(connection, declared, revision, by=who, note=why)
 
     done = _do(work)
     if as_json:
@@ -84,17 +83,10 @@ def rollback(
     )
 
 
-def _do(work: Any) -> Any:
-    console = Console(stderr=True)
+def _do(work: Callable[[sa.Connection], T]) -> T:
     try:
-        with open_store(StoreSettings(), tell=console.print) as urls, store_errors():
-            engine = owner_engine(urls.ingest)
-            try:
-                with engine.begin() as connection:
-                    check_schema(connection)
-                    return work(connection)
-            finally:
-                engine.dispose()
+        with opened_database(StoreSettings()) as (_, engine), engine.begin() as connection:
+            return work(connection)
     except LayersError as exc:
-        console.print(str(exc), markup=False, highlight=False, style="red")
+        Console(stderr=True).print(str(exc), markup=False, highlight=False, style="red")
         raise typer.Exit(1) from exc

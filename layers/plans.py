@@ -2,7 +2,7 @@
 
 A session plans a statement of a function once, perhaps for one row or while a table is still
 empty: as a nested loop over a statement's old and new rows it would take a minute for the next
-5 000, and as a scan of a log that has grown since, 30 ms for each single row.
+5 000, and as a scan of an overview that has grown since, 30 ms for each single row.
 """
 
 from __future__ import annotations

@@ -108,6 +108,12 @@ def erase(  # noqa: PLR0913
         records=_blacken(connection, layer, keys), revision=int(revision or 0),
         files=_files(connection, layer), by=by, note=note,
     )  # fmt: skip
+    _register(connection, receipt, keys)
+    return receipt
+
+
+def _register(connection: sa.Connection, receipt: Receipt, keys: list[str]) -> None:
+    """Keep the receipt, and digests of the keys, so that no load brings the row back."""
     secret = _secret(connection)
     connection.execute(
         sa.text(
@@ -115,11 +121,10 @@ def erase(  # noqa: PLR0913
             " VALUES (:layer, :digests, :by, :note, CAST(:receipt AS jsonb))"
         ),
         {
-            "layer": layer.id, "digests": [digest_of(each, secret) for each in keys],
-            "by": by, "note": note, "receipt": json.dumps(asdict(receipt)),
+            "layer": receipt.layer, "digests": [digest_of(each, secret) for each in keys],
+            "by": receipt.by, "note": receipt.note, "receipt": json.dumps(asdict(receipt)),
         },
     )  # fmt: skip
-    return receipt
 
 
 def _keep_loads_away(connection: sa.Connection, layer: Layer) -> None:

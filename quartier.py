@@ -21,6 +21,7 @@ COMMANDS = {
     "ingest": "ingest.cli:ingest",
     "quarantine": "ingest.quarantine_cli:app",
     "history": "layers.history_cli:app",
+    "privacy": "layers.privacy_cli:app",
     "purge": "quartier_purge:purge",
     "backup": "layers.backup_cli:backup",
     "restore": "layers.backup_cli:restore",

@@ -28,11 +28,19 @@ from layers.read import (
 )
 from layers.sql import ident
 from layers.store import Store
-from layers.tables import CITY, HISTORY, HISTORY_VIEWS, content_names, history_table, layer_table
+from layers.tables import (
+    HISTORY_VIEWS,
+    content_names,
+    history_table,
+    layer_table,
+    past_table,
+    rows_table,
+)
 
 REVISION = """
-    SELECT max(revision) AS revision FROM quartier.public_revisions
-    WHERE layer_id = $1 AND ($2::timestamptz IS NULL OR made_at <= $2)"""
+    SELECT max(revision) FILTER (WHERE $2::timestamptz IS NULL OR made_at <= $2) AS revision,
+           min(revision) AS first, min(made_at) AS since
+    FROM quartier.public_revisions WHERE layer_id = $1"""
 KINDS = ("added", "changed", "removed")
 MAX_CHANGES = 1_000  # on a page of differences
 
@@ -69,13 +77,17 @@ async def resolve(store: Store, layer_id: str, parameter: str, asked: str) -> in
         if moment.tzinfo is None:
             raise QueryRefused(parameter, asked, "say its time zone, such as Z or +02:00")
     row = await store.fetchrow(REVISION, layer_id, moment)
-    newest = row["revision"]
+    newest, first = row["revision"], row["first"] or 0
+    kept = f"the past is kept from revision {first} on"
+    kept += f", which is of {row['since']:%Y-%m-%dT%H:%M:%SZ}" if row["since"] else ""
     if moment is not None:
         if newest is None:
-            raise QueryRefused(parameter, asked, "the layer had no rows yet")
+            raise QueryRefused(parameter, asked, kept if first > 1 else "the layer had no rows yet")
         return int(newest)
     if len(asked) > 18 or int(asked) > (newest or 0):
         raise QueryRefused(parameter, asked, f"the newest revision is {newest or 0}")
+    if first > 1 and int(asked) < first:
+        raise QueryRefused(parameter, asked, kept)
     return int(asked)
 
 
@@ -240,7 +252,7 @@ class RolledBack:
 
 
 def declared_layer(connection: sa.Connection, layer_id: str) -> Layer:
-    """The layer as it was last applied; raises LayerNotFound."""
+    """The layer as it was last applied, with exact columns; raises LayerNotFound."""
     found = sa.text("SELECT declaration FROM quartier.layers WHERE id = :layer")
     declaration = connection.scalar(found, {"layer": layer_id})
     if declaration is None:
@@ -256,14 +268,16 @@ def roll_back(
     Only rows that have changed since are touched. Raises ChangeRefused for a revision that never
     was. Takes the layer's lock; the caller commits.
     """
-    table, past = f"{CITY}.{ident(layer.id)}", f"{HISTORY}.{ident(layer.id)}"
+    table, past = rows_table(layer), past_table(layer)
     connection.execute(sa.text("SELECT quartier.lock(:layer)"), {"layer": layer.id})
-    found = "SELECT revision FROM quartier.layer_state WHERE layer_id = :layer"
-    newest = int(connection.scalar(sa.text(found), {"layer": layer.id}) or 0)
+    found = "SELECT revision, rollback_from FROM quartier.layer_state WHERE layer_id = :layer"
+    newest, first = connection.execute(sa.text(found), {"layer": layer.id}).one()
     if not 0 <= revision < newest:
         raise ChangeRefused(
             f"layer {layer.id}: {revision} is no earlier revision; the newest is {newest}"
         )
+    if revision < first:
+        raise ChangeRefused(f"layer {layer.id}: the past is kept from revision {first} on")
     names = [ident(name) for name in content_names(layer)]
     was = "h.valid_from <= :revision AND h.valid_to > :revision"
     sets = ", ".join(f"{name} = h.{name}" for name in names)

@@ -81,25 +81,25 @@ def insert_built(layer: Layer, stage: str, build: str) -> str:
     """Fill a new table in spatial order, so that a tile's rows lie side by side on disk."""
     names = ", ".join(["source_key", *names_of(layer), "since"])
     values = ", ".join(["s.source_key", *values_of(layer, "s"), ":since"])
-    order = _order(layer)
+    order = order_of(layer)
     return f"INSERT INTO {build} ({names}) SELECT {values} FROM {stage} s ORDER BY {order}"
 
 
-def _order(layer: Layer) -> str:
+def order_of(layer: Layer, row: str = "s") -> str:
     """In what order rows get their fids: as they lie in space, but where that would tell places."""
     if layer.privacy is not None:
         return (
             "sha256((SELECT value FROM quartier.secrets WHERE name = 'privacy')"
-            " || convert_to(s.source_key, 'UTF8'))"
+            f" || convert_to({row}.source_key, 'UTF8'))"
         )
-    return 's.geom, s."#row"' if layer.has_geometry else 's."#row"'
+    return f'{row}.geom, {row}."#row"' if layer.has_geometry else f'{row}."#row"'
 
 
 def insert_new(layer: Layer, stage: str) -> str:
     table = rows_table(layer)
     names = ", ".join(["source_key", *names_of(layer)])
     values = ", ".join(["s.source_key", *values_of(layer, "s")])
-    order = _order(layer)
+    order = order_of(layer)
     return f"""
         INSERT INTO {table} ({names})
         SELECT {values} FROM {stage} s
@@ -150,7 +150,8 @@ def additions(layer: Layer) -> str:
     ours = ", ".join(
         literal(f"{layer.id}_{suffix}") for suffix in ("pkey", "source_key_key", "tile_geom_idx")
     )
-    triggers = f"ARRAY[{', '.join(map(literal, sorted(TRIGGERS)))}]"
+    ours_too = TRIGGERS | {"quartier_0_derived"}  # of a published table
+    triggers = f"ARRAY[{', '.join(map(literal, sorted(ours_too)))}]"
     return f"""
         SELECT (SELECT count(*) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
                 WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass

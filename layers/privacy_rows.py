@@ -15,6 +15,9 @@ from layers.tables import RAW
 POLICY, AREA, BASE, FINEST = '"#policy"', '"#area"', '"#base"', '"#finest"'  # of an exact row
 
 
+SECRET = "(SELECT value FROM quartier.secrets WHERE name = 'privacy')"
+
+
 def privacy_of(layer: Layer) -> Privacy:
     if layer.privacy is None:
         raise ValueError(f"layer {layer.id} has no privacy policy")
@@ -100,7 +103,7 @@ def _snapped(layer: Layer) -> str:
     spot = "round(ST_X(r.geom) * 10000) || ' ' || round(ST_Y(r.geom) * 10000)"
     return f"""
             SELECT (array_agg(t.geom ORDER BY t.far, t.n))[1 + get_byte(sha256(
-                       "#secret" || convert_to({spot}, 'UTF8')), 0) % count(*)::int] AS geom
+                       {SECRET} || convert_to({spot}, 'UTF8')), 0) % count(*)::int] AS geom
             FROM (
                 SELECT b.geom, b.n, ST_DistanceSphere(b.geom, r.geom) AS far
                 FROM (  -- nearest in degrees, which are not as long one way as the other

@@ -9,9 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from layers.merge_sql import names_of, order_of, values_of
 from layers.model import Layer
-from layers.plans import ANY_PLAN_AT_FIRST
 from layers.privacy import MERGES, Location
+from layers.privacy_places import (
+    DIGITS,
+    borders_function,
+    function,
+    function_ddl,
+    place_function,
+    placed_rows,
+)
 from layers.privacy_rows import (
     AREA,
     BASE,
@@ -23,8 +31,8 @@ from layers.privacy_rows import (
     privacy_of,
     published_rows,
 )
-from layers.sql import body_tag, ident, literal
-from layers.tables import CITY, RAW, content_names, past_table, rows_table
+from layers.sql import ident, literal
+from layers.tables import CITY, content_names, past_table, rows_table
 
 RAW_TRIGGERS = frozenset({
     "quartier_a_lock", "quartier_b_borders", "quartier_b_truncate", "quartier_inserted",
@@ -33,12 +41,6 @@ RAW_TRIGGERS = frozenset({
 })  # fmt: skip
 GUARD = "quartier_0_derived"
 _TOP = f"quartier.cell_at(base, greatest(finest - {MERGES}, 0))"
-DIGITS = 1e-6  # degrees that published places are rounded to
-NO_CELL = 0  # of a row whose policy asks for its area alone
-
-
-def function(layer: Layer, name: str) -> str:
-    return f"quartier.{ident(f'{layer.id}__{name}')}"
 
 
 # Tables ------------------------------------------------------------------------------------------
@@ -67,104 +69,22 @@ def table_statements(layer: Layer) -> list[str]:
     ]
 
 
-def borders_of(layer: Layer) -> list[tuple[str, str]]:
-    """The layers that areas and anchors are taken from, each with the table they are kept in."""
-    privacy, found = privacy_of(layer), []
-    if privacy.areas is not None:
-        found.append((privacy.areas.layer, part(layer, "areas")))
-    if privacy.anchors is not None:
-        found.append((privacy.anchors, part(layer, "anchors")))
-    return found
-
-
-def border_statements(layer: Layer) -> list[str]:
-    """Statements that take the areas and anchors as they are now, in place of older ones."""
-    privacy, statements = privacy_of(layer), []
-    areas, anchors = part(layer, "areas"), part(layer, "anchors")
-    if privacy.areas is not None:
-        source, code = f"{CITY}.{ident(privacy.areas.layer)}", ident(privacy.areas.code)
-        statements += [
-            f"DELETE FROM {areas}",
-            f"INSERT INTO {areas} (code, geom) SELECT {code}::text, ST_Subdivide("
-            f"ST_CollectionExtract(ST_MakeValid(geom), 3), 128) FROM {source}"
-            f" WHERE geom IS NOT NULL AND {code} IS NOT NULL",
-            f"ANALYZE {areas}",
-        ]
-    if privacy.anchors is not None:
-        statements += [
-            f"DELETE FROM {anchors}",
-            f"""
-            INSERT INTO {anchors} (n, area, geom)
-            SELECT row_number() OVER (ORDER BY ST_AsBinary(a.geom)), {_area_at(layer, "a.geom")},
-                   a.geom
-            FROM (
-                SELECT DISTINCT ST_SnapToGrid(CASE ST_Dimension(d.geom) WHEN 0 THEN d.geom
-                                              ELSE ST_LineInterpolatePoint(d.geom, 0.5) END,
-                                              {DIGITS}) AS geom
-                FROM {CITY}.{ident(privacy.anchors)} s, ST_Dump(s.geom) d
-            ) a""",
-            f"ANALYZE {anchors}",
-        ]
-    return statements
-
-
-def _area_at(layer: Layer, place: str) -> str:
-    if privacy_of(layer).areas is None:
-        return "NULL::text"
-    return (
-        f"(SELECT b.code FROM {part(layer, 'areas')} b WHERE ST_Intersects(b.geom, {place})"
-        ' ORDER BY b.code COLLATE "C" LIMIT 1)'
-    )
-
-
 # Functions ---------------------------------------------------------------------------------------
 
 
 def function_statements(layer: Layer) -> list[str]:
     """DDL of the functions and triggers; `@postgis@` stands for the schema of PostGIS."""
-    made = [_place_function(layer), _derive_function(layer), _borders_function(layer)]
+    made = [place_function(layer), _derive_function(layer), borders_function(layer)]
     made += [_settle_function(layer)] if layer.has_geometry else []
     for event, body in _EVENTS.items():
-        made.append(_function(layer, f"raw_{event}", "trigger", body(layer), ends="RETURN NULL;"))
+        made.append(
+            function_ddl(layer, f"raw_{event}", "trigger", body(layer), ends="RETURN NULL;")
+        )
     return [*made, *_attached(layer)]
 
 
-def _function(  # noqa: PLR0913
-    layer: Layer,
-    name: str,
-    returns: str,
-    body: str,
-    *,
-    arguments: str = "",
-    declares: str = "",
-    ends: str = "",
-) -> str:
-    tag = body_tag(body)
-    called = f"{function(layer, name)}({arguments})"
-    own = ""
-    if returns == "trigger":
-        own = f"""
-    IF TG_TABLE_SCHEMA <> '{RAW}' OR TG_TABLE_NAME <> {literal(layer.id)} THEN
-        RAISE EXCEPTION 'this function serves {RAW}.{layer.id} alone';
-    END IF;"""
-    return f"""
-CREATE OR REPLACE FUNCTION {called} RETURNS {returns}
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp
-SET plan_cache_mode = force_custom_plan
-{ANY_PLAN_AT_FIRST} AS {tag}
-DECLARE
-    "#touched" bigint;
-    "#current" bigint;
-    "#wanted" bigint[];
-    "#tops" bigint[];{declares}
-BEGIN{own}{body}
-    {ends}
-END {tag};
-REVOKE ALL ON FUNCTION {called} FROM PUBLIC"""
-
-
 def _attached(layer: Layer) -> list[str]:
-    raw, city = rows_table(layer), f"{CITY}.{ident(layer.id)}"
+    raw = rows_table(layer)
     key, each = literal(layer.id), "FOR EACH STATEMENT EXECUTE FUNCTION"
     stamp = f"current_setting({literal('quartier.since_' + layer.id)})::bigint"
     changed = (
@@ -181,8 +101,7 @@ def _attached(layer: Layer) -> list[str]:
     call = {event: f"{each} {function(layer, f'raw_{event}')}()" for event in _EVENTS}
     place = f"FOR EACH ROW %s EXECUTE FUNCTION {function(layer, 'place')}()"
     return [
-        _trigger(GUARD, "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE", city,
-                 f"{each} quartier.only_derived({key})"),
+        guard_statement(layer),
         _trigger("quartier_a_lock", "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE", raw,
                  f"{each} quartier.lock_layer({key})"),
         _trigger("quartier_b_borders", "BEFORE INSERT OR UPDATE", raw,
@@ -203,68 +122,15 @@ def _attached(layer: Layer) -> list[str]:
     ]  # fmt: skip
 
 
+def guard_statement(layer: Layer) -> str:
+    """DDL that keeps the published table from everything but its derivation."""
+    call = f"FOR EACH STATEMENT EXECUTE FUNCTION quartier.only_derived({literal(layer.id)})"
+    city = f"{CITY}.{ident(layer.id)}"
+    return _trigger(GUARD, "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE", city, call)
+
+
 def _trigger(name: str, when: str, table: str, rest: str) -> str:
     return f"CREATE OR REPLACE TRIGGER {ident(name)} {when} ON {table}\n    {rest}"
-
-
-# The place of a row among policies, areas and cells -----------------------------------------------
-
-
-def _number(value: str | int | bool) -> str:
-    return literal(str(value).lower() if isinstance(value, bool) else str(value))
-
-
-def _policy_number(layer: Layer, row: str) -> str:
-    """Which policy holds for a row: the last one for what no other names, null included."""
-    privacy = privacy_of(layer)
-    if not privacy.policies:
-        return "0"
-    named = " ".join(
-        f"WHEN {_number(value)} THEN {n}"
-        for n, policy in enumerate(privacy.policies)
-        for value in policy.values
-    )
-    by = f"{row}.{ident(str(privacy.by))}::text"
-    return f"CASE {by} {named} ELSE {len(privacy.policies)} END"
-
-
-def _borders_function(layer: Layer) -> str:
-    """Take areas and anchors where there are none yet, and stop where there is nothing to take."""
-    body = ""
-    for source, table in borders_of(layer):
-        taken = ";".join(border_statements(layer))
-        body += f"""
-    IF NOT EXISTS (SELECT FROM {table}) THEN
-        {taken};
-        IF NOT EXISTS (SELECT FROM {table}) THEN
-            RAISE EXCEPTION 'layer {layer.id}: its privacy needs layer {source}, which is empty yet'
-                USING HINT = 'load {source} first';
-        END IF;
-    END IF;"""
-    return _function(layer, "borders", "trigger", body, ends="RETURN NULL;")
-
-
-def _place_function(layer: Layer) -> str:
-    privacy = privacy_of(layer)
-    body = f"\n    NEW.{POLICY} := {_policy_number(layer, 'NEW')};"
-    if layer.has_geometry:
-        counted = privacy.numbers(Location.GRID, Location.AREA)
-        grid = privacy.numbers(Location.GRID)
-        metres = by_policy(layer, lambda p: p.cell_m, f"NEW.{POLICY}")
-        body += f"""
-    NEW.{AREA} := {_area_at(layer, "NEW.geom")};
-    NEW.{BASE} := NULL;
-    NEW.{FINEST} := NULL;
-    IF NEW.geom IS NOT NULL AND {one_of(counted, f"NEW.{POLICY}")} THEN
-        NEW.{BASE} := {NO_CELL};
-        NEW.{FINEST} := 0;
-        IF {one_of(grid, f"NEW.{POLICY}")} THEN
-            "#current" := quartier.cell(NEW.geom);
-            NEW.{FINEST} := quartier.finest_level("#current", {metres});
-            NEW.{BASE} := quartier.cell_at("#current", NEW.{FINEST});
-        END IF;
-    END IF;"""
-    return _function(layer, "place", "trigger", body, ends="RETURN NEW;")
 
 
 # How many rows stand in each cell, and which cell is published ------------------------------------
@@ -324,7 +190,7 @@ def _settle_function(layer: Layer) -> str:
     SELECT array_agg(r.fid) INTO "#wanted" FROM changed h JOIN {raw} r
         ON r.{BASE} = h.base AND r.{POLICY} = h.policy AND coalesce(r.{AREA}, '') = h.area;
     DELETE FROM {cells} c WHERE c.n <= 0 AND ("#below" IS NULL OR c.top = ANY ("#below"));"""
-    return _function(
+    return function_ddl(
         layer, "settle", "bigint[]", body, arguments='"#below" bigint[]', ends='RETURN "#wanted";'
     )
 
@@ -366,28 +232,80 @@ def _count(layer: Layer, *parts: tuple[str, int]) -> str:
     return text
 
 
-def recount_statements(layer: Layer) -> list[str]:
-    """Statements that place every row anew among the policies, count all, and derive all."""
+def count_statements(layer: Layer) -> list[str]:
+    """Statements that count all exact rows anew, and settle what is published of each cell."""
     raw, privacy = rows_table(layer), privacy_of(layer)
     withheld = one_of(privacy.numbers(Location.WITHHOLD), POLICY)
-    statements = [f"UPDATE {raw} SET {POLICY} = NULL", f"ANALYZE {raw}"]
-    if layer.has_geometry:
-        statements += [
-            f"DELETE FROM {part(layer, 'cells')}",
-            f"""
-            INSERT INTO {part(layer, "cells")} (policy, area, base, finest, n, top)
-            SELECT {POLICY}, coalesce({AREA}, ''), base, finest, count(*), {_TOP}
-            FROM (SELECT {POLICY}, {AREA}, {BASE} AS base, {FINEST} AS finest FROM {raw}) r
-            WHERE base IS NOT NULL GROUP BY 1, 2, 3, 4""",
-            f"ANALYZE {part(layer, 'cells')}",
-            f"SELECT {function(layer, 'settle')}(NULL)",
-        ]
-    return [
-        *statements,
+    counted = [
+        f"ANALYZE {raw}",
         f"UPDATE quartier.privacy_state SET derived_at = now(), withheld ="
         f" (SELECT count(*) FROM {raw} WHERE {withheld}) WHERE layer_id = {literal(layer.id)}",
+    ]
+    if not layer.has_geometry:
+        return counted
+    cells = part(layer, "cells")
+    return [
+        *counted,
+        f"DELETE FROM {cells}",
+        f"""
+        INSERT INTO {cells} (policy, area, base, finest, n, top)
+        SELECT {POLICY}, coalesce({AREA}, ''), base, finest, count(*), {_TOP}
+        FROM (SELECT {POLICY}, {AREA}, {BASE} AS base, {FINEST} AS finest FROM {raw}) r
+        WHERE base IS NOT NULL GROUP BY 1, 2, 3, 4""",
+        f"ANALYZE {cells}",
+        f"SELECT {function(layer, 'settle')}(NULL)",
+    ]
+
+
+def recount_statements(layer: Layer) -> list[str]:
+    """Statements that place every row anew among the policies, count all, and derive all."""
+    raw = rows_table(layer)
+    names = [POLICY, AREA, FINEST, BASE] if layer.has_geometry else [POLICY]
+    bare = ", ".join(ident(name) for name in ("fid", *content_names(layer)))
+    sets = ", ".join(f"{name} = p.{name}" for name in names)
+    placed = placed_rows(layer, f"(SELECT {bare} FROM {raw})")
+    return [
+        *without_triggers(raw, f"UPDATE {raw} t SET {sets} FROM ({placed}) p WHERE p.fid = t.fid"),
+        *count_statements(layer),
         f"SELECT {function(layer, 'derive')}(NULL)",
     ]
+
+
+def without_triggers(table: str, statement: str) -> list[str]:
+    """A statement on a table whose lock is held, that no trigger hears of."""
+    switch = f"ALTER TABLE {table} {{}} TRIGGER USER"
+    return [switch.format("DISABLE"), statement, switch.format("ENABLE")]
+
+
+def fill_statements(layer: Layer, stage: str, since: int) -> list[str]:
+    """Statements that fill the empty table of exact rows from a stage, and count them."""
+    raw = rows_table(layer)
+    places = [POLICY, AREA, FINEST, BASE] if layer.has_geometry else [POLICY]
+    names = ", ".join(["source_key", *names_of(layer), *places, "since"])
+    values = ", ".join(
+        ["p.source_key", *values_of(layer, "p"), *(f"p.{name}" for name in places), str(since)]
+    )
+    filled = (
+        f"INSERT INTO {raw} ({names}) SELECT {values} FROM ({placed_rows(layer, stage)}) p"
+        f" ORDER BY {order_of(layer, 'p')}"
+    )
+    return [*without_triggers(raw, filled), *count_statements(layer)]
+
+
+def insert_published(layer: Layer, build: str) -> str:
+    """Fill a new table with what is published of all exact rows, in spatial order."""
+    names = ", ".join(ident(name) for name in ("fid", *content_names(layer.as_published())))
+    rows = published_rows(layer, f"{rows_table(layer)} r", published(layer))
+    order = "ORDER BY p.geom, p.fid" if layer.has_geometry else "ORDER BY p.fid"
+    return (
+        f"INSERT INTO {build} ({names}, since) OVERRIDING SYSTEM VALUE"
+        f" SELECT p.*, :since FROM ({rows}) p {order}"
+    )
+
+
+def published(layer: Layer) -> str:
+    """Whether anything is published of the exact row `r`."""
+    return f"NOT {one_of(privacy_of(layer).numbers(Location.WITHHOLD), f'r.{POLICY}')}"
 
 
 def _inserted(layer: Layer) -> str:
@@ -462,7 +380,7 @@ def _derive_function(layer: Layer) -> str:
         f"({', '.join(f'c.{n}' for n in quoted)})"
         f" IS DISTINCT FROM ({', '.join(f'excluded.{n}' for n in quoted)})"
     )
-    kept = f"NOT {one_of(privacy_of(layer).numbers(Location.WITHHOLD), f'r.{POLICY}')}"
+    kept = published(layer)
     of_these = '("#fids" IS NULL OR c.fid = ANY ("#fids"))'
     some_rows = f'(SELECT DISTINCT unnest("#fids") AS fid) w JOIN {rows_table(layer)} r USING (fid)'
     rows = f"{rows_table(layer)} r"
@@ -480,18 +398,16 @@ def _derive_function(layer: Layer) -> str:
     DELETE FROM {city} c WHERE {of_these}
         AND NOT EXISTS (SELECT FROM {rows} WHERE r.fid = c.fid AND {kept});
     {begin}
-    "#secret" := (SELECT value FROM quartier.secrets WHERE name = 'privacy');
     IF "#fids" IS NULL THEN{upsert.replace("{rows}", rows)}
     ELSE{upsert.replace("{rows}", some_rows)}
     END IF;
     PERFORM set_config('quartier.deriving', '', true);"""
-    return _function(
+    return function_ddl(
         layer,
         "derive",
         "void",
         body,
         arguments='"#fids" bigint[]',
-        declares='\n    "#secret" bytea;',
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from layers import privacy_sql
+from layers import privacy_places, privacy_sql
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
 from layers.layer_steps import Step
@@ -138,12 +138,12 @@ def derive_anew(connection: sa.Connection, layer: Layer, *, borders: bool) -> No
 def take_borders(connection: sa.Connection, layer: Layer) -> None:
     """Take the areas and anchors as they are now, if there are any."""
     there = sa.text("SELECT to_regclass(:table) IS NOT NULL")
-    for source, _ in privacy_sql.borders_of(layer):
+    for source, _ in privacy_places.borders_of(layer):
         if not connection.scalar(there, {"table": f"{CITY}.{ident(source)}"}):
             raise ChangeRefused(
                 f"layer {layer.id}: its privacy needs layer {source}, which is not declared"
             )
-    for statement in privacy_sql.border_statements(layer):
+    for statement in privacy_places.border_statements(layer):
         run_ddl(connection, statement)
 
 
@@ -151,7 +151,7 @@ def require_borders(connection: sa.Connection, layer: Layer) -> None:
     """Take the areas and anchors where there are none yet; raises ChangeRefused where there is
     nothing to take.
     """
-    needed = privacy_sql.borders_of(layer)
+    needed = privacy_places.borders_of(layer)
 
     def empty() -> list[str]:
         found = (

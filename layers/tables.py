@@ -201,6 +201,7 @@ def columns_missing(connection: sa.Connection, layer: Layer, table: str) -> list
         elif there[column.name] != wanted.lower():
             raise ChangeRefused(
                 f"layer {layer.id}: column {column.name} is {there[column.name]}, declared"
-                f" {column.type}; its values would have to be read anew: declare it by a new name"
+                f" {column.type}; its values would have to be read anew: declare it under a"
+                " new name"
             )
     return ddl

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from layers import merge_sql as merge
-from layers import shape_batch, shape_sql
+from layers import privacy_sql, shape_batch, shape_sql
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import ColumnType, Layer
@@ -137,7 +137,7 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merge
         check_published(connection, layer)
         if layer.privacy is not None:
             require_borders(connection, layer)
-        if may_build and layer.privacy is None and _is_ours_and_empty(connection, layer):
+        if may_build and _is_ours_and_empty(connection, layer):
             merged = _build(connection, layer, run_id, duplicates)
         else:
             if terms.check_known is not None and layer.key and layer.has_geometry:
@@ -212,9 +212,9 @@ def _lock(connection: sa.Connection, layer: Layer) -> None:
 
 def _is_ours_and_empty(connection: sa.Connection, layer: Layer) -> bool:
     """Whether another table may take the layer's place: no row and nothing of others is lost."""
-    found = sa.text(f"SELECT EXISTS (SELECT FROM {CITY}.{ident(layer.id)})")
-    if connection.scalar(found):
-        return False
+    for table in {f"{CITY}.{ident(layer.id)}", rows_table(layer)}:
+        if connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table})")):
+            return False
     return not connection.scalar(sa.text(merge.additions(layer)))
 
 
@@ -256,15 +256,15 @@ def _build(connection: sa.Connection, layer: Layer, run_id: int, duplicates: int
         )
     )
     _continue_fids(connection, layer, build)
-    filled = sa.text(merge.insert_built(layer, merge.stage_name(run_id), build))
-    inserted = connection.execute(filled, {"since": since}).rowcount
+    inserted, published = _fill(connection, layer, run_id, int(since or 0))
     if inserted:
-        _swap(connection, layer, run_id)
-        for statement, values in count_anew(layer):
+        shown = layer.as_published()
+        _swap(connection, shown, run_id)
+        for statement, values in count_anew(shown):
             connection.execute(sa.text(statement), values)
         connection.execute(
             sa.text("SELECT quartier.allocate_revision(:layer, :rows, 0, 0)"),
-            {"layer": layer.id, "rows": inserted},
+            {"layer": layer.id, "rows": published},
         )
         connection.execute(
             sa.text("SELECT quartier.touch_everything(:layer, :revision)"),
@@ -273,6 +273,20 @@ def _build(connection: sa.Connection, layer: Layer, run_id: int, duplicates: int
     else:
         connection.execute(sa.text(f"DROP TABLE {build}"))
     return Merged(inserted=inserted, duplicates=duplicates, revision=_revision(connection, layer))
+
+
+def _fill(connection: sa.Connection, layer: Layer, run_id: int, since: int) -> tuple[int, int]:
+    """Fill the new table; how many rows that were, and how many of them are published."""
+    stage_table, build = merge.stage_name(run_id), merge.build_name(run_id)
+    if layer.privacy is None:
+        filled = sa.text(merge.insert_built(layer, stage_table, build))
+        rows = connection.execute(filled, {"since": since}).rowcount
+        return rows, rows
+    for statement in privacy_sql.fill_statements(layer, stage_table, since):
+        run_ddl(connection, statement)
+    rows = int(connection.scalar(sa.text(f"SELECT count(*) FROM {rows_table(layer)}")) or 0)
+    derived = sa.text(privacy_sql.insert_published(layer, build))
+    return rows, connection.execute(derived, {"since": since}).rowcount
 
 
 def _continue_fids(connection: sa.Connection, layer: Layer, build: str) -> None:
@@ -324,5 +338,6 @@ def _swap(connection: sa.Connection, layer: Layer, run_id: int) -> None:
         ddl.append(f"ALTER INDEX {index} RENAME TO {ident(f'{name}_tile_geom_idx')}")
     ddl += [*shape_sql.place_statements(layer), *shape_sql.remember_statements(layer)]
     schema = postgis_schema(connection)
-    for statement in [*ddl, *attach_statements(layer, name)]:
+    guard = [privacy_sql.guard_statement(layer)] if layer.privacy else []
+    for statement in [*ddl, *attach_statements(layer, name), *guard]:
         run_ddl(connection, statement.replace("@postgis@", schema))

@@ -64,11 +64,14 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION quartier.cell_width IS 'The width of a cell of a level on the ground, in metres.';
 
-CREATE FUNCTION quartier.finest_level(cell bigint, metres float8) RETURNS int
+CREATE FUNCTION quartier.finest_level(latitude float8, metres float8) RETURNS int
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT greatest(6, least(29, floor(log(2, (quartier.cell_width(cell, 0) / metres)::numeric))::int))
+    SELECT greatest(6, least(29, floor(ln(40075016.686 / metres / cosh(pi() * (1 - (2 * least(63,
+        greatest(0, floor((0.5 - asinh(tan(radians(latitude))) / 6.283185307179586) * 64))) + 1)
+        / 64.0))) / ln(2::float8))))::int
 $$;
-COMMENT ON FUNCTION quartier.finest_level IS 'The finest level whose cells are at least this wide.';
+COMMENT ON FUNCTION quartier.finest_level IS
+    'The finest level whose cells are at least this wide on the ground, as quartier.cell_width has it.';
 
 CREATE FUNCTION quartier.cell_envelope(cell bigint, level int) RETURNS @postgis@.geometry
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$

@@ -1,0 +1,206 @@
+"""Where an exact row stands: its policy, its area and its cell, as SQL text.
+
+Areas and anchors are copies of other layers' shapes, as they were when the policy was made. For one
+row they are looked up by a trigger, for a great many in one statement, by the cells that lie in
+one area whole.
+"""
+
+from __future__ import annotations
+
+from layers.model import Layer
+from layers.plans import ANY_PLAN_AT_FIRST
+from layers.privacy import Location
+from layers.privacy_rows import AREA, BASE, FINEST, POLICY, by_policy, one_of, part, privacy_of
+from layers.sql import body_tag, ident, literal
+from layers.tables import CITY, RAW
+
+DIGITS = 1e-6  # degrees that published places are rounded to
+NO_CELL = 0  # of a row whose policy asks for its area alone
+BLOCK = (
+    17  # the level of the cells that areas are looked up for together, 300 m wide at the equator
+)
+SAME = 1 - 1e-9  # the share of a cell that an area must cover to hold all of it
+
+
+def function(layer: Layer, name: str) -> str:
+    return f"quartier.{ident(f'{layer.id}__{name}')}"
+
+
+def function_ddl(  # noqa: PLR0913
+    layer: Layer,
+    name: str,
+    returns: str,
+    body: str,
+    *,
+    arguments: str = "",
+    declares: str = "",
+    ends: str = "",
+) -> str:
+    tag = body_tag(body)
+    called = f"{function(layer, name)}({arguments})"
+    own = ""
+    if returns == "trigger":
+        own = f"""
+    IF TG_TABLE_SCHEMA <> '{RAW}' OR TG_TABLE_NAME <> {literal(layer.id)} THEN
+        RAISE EXCEPTION 'this function serves {RAW}.{layer.id} alone';
+    END IF;"""
+    return f"""
+CREATE OR REPLACE FUNCTION {called} RETURNS {returns}
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, @postgis@, pg_temp
+SET plan_cache_mode = force_custom_plan
+{ANY_PLAN_AT_FIRST} AS {tag}
+DECLARE
+    "#touched" bigint;
+    "#current" bigint;
+    "#wanted" bigint[];
+    "#tops" bigint[];{declares}
+BEGIN{own}{body}
+    {ends}
+END {tag};
+REVOKE ALL ON FUNCTION {called} FROM PUBLIC"""
+
+
+def borders_of(layer: Layer) -> list[tuple[str, str]]:
+    """The layers that areas and anchors are taken from, each with the table they are kept in."""
+    privacy, found = privacy_of(layer), []
+    if privacy.areas is not None:
+        found.append((privacy.areas.layer, part(layer, "areas")))
+    if privacy.anchors is not None:
+        found.append((privacy.anchors, part(layer, "anchors")))
+    return found
+
+
+def border_statements(layer: Layer) -> list[str]:
+    """Statements that take the areas and anchors as they are now, in place of older ones."""
+    privacy, statements = privacy_of(layer), []
+    areas, anchors = part(layer, "areas"), part(layer, "anchors")
+    if privacy.areas is not None:
+        source, code = f"{CITY}.{ident(privacy.areas.layer)}", ident(privacy.areas.code)
+        statements += [
+            f"DELETE FROM {areas}",
+            f"INSERT INTO {areas} (code, geom) SELECT {code}::text, ST_Subdivide("
+            f"ST_CollectionExtract(ST_MakeValid(geom), 3), 128) FROM {source}"
+            f" WHERE geom IS NOT NULL AND {code} IS NOT NULL",
+            f"ANALYZE {areas}",
+        ]
+    if privacy.anchors is not None:
+        statements += [
+            f"DELETE FROM {anchors}",
+            f"""
+            INSERT INTO {anchors} (n, area, geom)
+            SELECT row_number() OVER (ORDER BY ST_AsBinary(a.geom)), {_area_at(layer, "a.geom")},
+                   a.geom
+            FROM (
+                SELECT DISTINCT ST_SnapToGrid(CASE ST_Dimension(d.geom) WHEN 0 THEN d.geom
+                                              ELSE ST_LineInterpolatePoint(d.geom, 0.5) END,
+                                              {DIGITS}) AS geom
+                FROM {CITY}.{ident(privacy.anchors)} s, ST_Dump(s.geom) d
+            ) a""",
+            f"ANALYZE {anchors}",
+        ]
+    return statements
+
+
+def _area_at(layer: Layer, place: str) -> str:
+    if privacy_of(layer).areas is None:
+        return "NULL::text"
+    return (
+        f"(SELECT b.code FROM {part(layer, 'areas')} b WHERE ST_Intersects(b.geom, {place})"
+        ' ORDER BY b.code COLLATE "C" LIMIT 1)'
+    )
+
+
+# The place of a row among policies, areas and cells -----------------------------------------------
+
+
+def _number(value: str | int | bool) -> str:
+    return literal(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def _policy_number(layer: Layer, row: str) -> str:
+    """Which policy holds for a row: the last one for what no other names, null included."""
+    privacy = privacy_of(layer)
+    if not privacy.policies:
+        return "0"
+    named = " ".join(
+        f"WHEN {_number(value)} THEN {n}"
+        for n, policy in enumerate(privacy.policies)
+        for value in policy.values
+    )
+    by = f"{row}.{ident(str(privacy.by))}::text"
+    return f"CASE {by} {named} ELSE {len(privacy.policies)} END"
+
+
+def borders_function(layer: Layer) -> str:
+    """Take areas and anchors where there are none yet, and stop where there is nothing to take."""
+    body = ""
+    for source, table in borders_of(layer):
+        taken = ";".join(border_statements(layer))
+        body += f"""
+    IF NOT EXISTS (SELECT FROM {table}) THEN
+        {taken};
+        IF NOT EXISTS (SELECT FROM {table}) THEN
+            RAISE EXCEPTION 'layer {layer.id}: its privacy needs layer {source}, which is empty yet'
+                USING HINT = 'load {source} first';
+        END IF;
+    END IF;"""
+    return function_ddl(layer, "borders", "trigger", body, ends="RETURN NULL;")
+
+
+def _finest(layer: Layer, row: str) -> str:
+    """The finest level that a row is counted at, by its policy; null where it is not counted."""
+    privacy, number = privacy_of(layer), f"{row}.{POLICY}"
+    metres = by_policy(layer, lambda p: p.cell_m, number)
+    grid, area = privacy.numbers(Location.GRID), privacy.numbers(Location.AREA)
+    return (
+        f"CASE WHEN {row}.geom IS NULL THEN NULL WHEN {one_of(grid, number)}"
+        f" THEN quartier.finest_level(ST_Y({row}.geom), {metres})"
+        f" WHEN {one_of(area, number)} THEN 0 END::smallint"
+    )
+
+
+def _base(layer: Layer, row: str) -> str:
+    grid = privacy_of(layer).numbers(Location.GRID)
+    return (
+        f"CASE WHEN {one_of(grid, f'{row}.{POLICY}')}"
+        f" THEN quartier.cell_at(quartier.cell({row}.geom), {row}.{FINEST})"
+        f" WHEN {row}.{FINEST} = 0 THEN {NO_CELL} END"
+    )
+
+
+def place_function(layer: Layer) -> str:
+    body = f"\n    NEW.{POLICY} := {_policy_number(layer, 'NEW')};"
+    if layer.has_geometry:
+        body += f"""
+    NEW.{AREA} := {_area_at(layer, "NEW.geom")};
+    NEW.{FINEST} := {_finest(layer, "NEW")};
+    NEW.{BASE} := {_base(layer, "NEW")};"""
+    return function_ddl(layer, "place", "trigger", body, ends="RETURN NEW;")
+
+
+def placed_rows(layer: Layer, rows: str) -> str:
+    """A SELECT of all of `rows`, and what the trigger would say of each: a row's area is that of
+    its block where one holds all of it.
+    """
+    if not layer.has_geometry:
+        return f"SELECT r.*, {_policy_number(layer, 'r')}::smallint AS {POLICY} FROM {rows} r"
+    block = f"quartier.cell_at(quartier.cell(r.geom), {BLOCK})"
+    area, known = _area_at(layer, "r.geom"), ""
+    if privacy_of(layer).areas is not None:
+        area = f"coalesce(k.code, {area})"
+        known = f"""
+            LEFT JOIN (
+                SELECT b.block, min(a.code) AS code
+                FROM (SELECT DISTINCT {block} AS block FROM {rows} r WHERE r.geom IS NOT NULL) b,
+                     LATERAL (SELECT quartier.cell_envelope(b.block, {BLOCK}) AS whole OFFSET 0) e
+                     JOIN {part(layer, "areas")} a ON ST_Intersects(a.geom, e.whole)
+                GROUP BY b.block, e.whole HAVING count(DISTINCT a.code) = 1 AND ST_Area(ST_Union(
+                    ST_Intersection(a.geom, e.whole))) >= ST_Area(e.whole) * {SAME}
+            ) k ON k.block = {block}"""
+    return f"""
+        SELECT r.*, {_base(layer, "r")} AS {BASE} FROM (
+            SELECT r.*, {_finest(layer, "r")} AS {FINEST} FROM (
+                SELECT r.*, {_policy_number(layer, "r")}::smallint AS {POLICY}, {area} AS {AREA}
+                FROM {rows} r{known}
+            ) r
+        ) r"""

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -74,7 +74,7 @@ class NewKey:
 
 
 def until(text: str) -> datetime:
-    """The instant at which a key expires: one is given, or a day, to whose end (UTC) it is valid."""
+    """When a key expires: at the instant given, or at the end of the day given (UTC)."""
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
             return datetime.combine(
@@ -159,14 +159,14 @@ def audit(connection: sa.Connection, *, key_id: str | None, most: int) -> list[d
     return [dict(row._mapping) for row in rows]
 
 
-def _record(
+def _record(  # noqa: PLR0913 - each is a column
     connection: sa.Connection,
     key_id: str,
     action: str,
     *,
     by: str,
     note: str,
-    details: dict[str, Sequence[str] | str | None],
+    details: Mapping[str, Sequence[str] | str | None],
 ) -> None:
     connection.execute(
         sa.text(

@@ -1,4 +1,4 @@
-"""The web's way to PostGIS: a bounded asyncpg pool that reads and, but for officers, never writes."""
+"""The web's way to PostGIS: a bounded asyncpg pool that reads; only that of officers writes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ QUERY_SETTINGS = {
     "max_parallel_workers_per_gather": "0",
     "timezone": "UTC",
     "datestyle": "ISO, YMD",
+    "default_transaction_read_only": "on",
 }
 
 
@@ -41,10 +42,9 @@ class Store:
         self.url = url
         self._size = size
         self._queue = queue
-        self._settings = QUERY_SETTINGS | {
-            "statement_timeout": str(int(timeout_s * 1000)),
-            "default_transaction_read_only": "off" if writes else "on",
-        }
+        self._settings = QUERY_SETTINGS | {"statement_timeout": str(int(timeout_s * 1000))}
+        if writes:
+            self._settings["default_transaction_read_only"] = "off"
         self._pool: asyncpg.Pool | None = None
         self._asking = 0
         self._opening = asyncio.Lock()

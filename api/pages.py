@@ -113,7 +113,6 @@ def runs_page(request: Request, catalog: Catalog, reader: Reader) -> HTMLRespons
             for layer_id, each in catalog.layers.items()
             if each.layer.has_geometry
         },
-        "data": [id_ for id_, each in catalog.layers.items() if each.layer.style.role == "data"],
         "titles": {
             layer_id: in_language(each.layer.title, reader.language)
             for layer_id, each in catalog.layers.items()

@@ -62,9 +62,12 @@ function figures(desk: Desk, run: Run): HTMLElement {
   }
   const cell = (name: string, sign: string): HTMLElement =>
     h("div", { class: "sum", "data-sign": sign }, h("data", { value: String(count(name)) }, desk.number(count(name))), h("span", {}, desk.word(name)));
-  const shown = run.state === "refused" ? ["quarantined"] : ADDS_UP;
-  const sums = shown.map((name, at) => cell(name, run.state === "refused" ? "" : at ? "+" : "="));
-  box.append(h("div", { class: "sums" }, cell("read", ""), ...sums));
+  // A run that was stopped never came to compare its rows.
+  const compared = run.state === "published" || run.state === "unchanged";
+  const sums = compared
+    ? ADDS_UP.map((name, at) => cell(name, at + 1 < ADDS_UP.length ? "+" : ""))
+    : [cell("quarantined", "")];
+  box.append(h("div", { class: "sums" }, cell("read", compared ? "=" : ""), ...sums));
   const beside = BESIDE.filter(count).map((name) => `${desk.word(name)}: ${desk.number(count(name))}`);
   if (beside.length) box.append(h("p", { class: "small" }, beside.join(" · ")));
   return box;

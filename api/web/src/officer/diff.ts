@@ -25,7 +25,7 @@ interface Diff {
 }
 
 const KINDS: Kind[] = ["added", "changed", "removed"];
-const SIGNS: Record<Kind, string> = { added: "+", changed: "≠", removed: "−" };
+const SIGNS: Record<Kind, string> = { added: "+", changed: "~", removed: "−" };
 const COLOURS: Record<Theme, Record<Kind, string>> = {
   light: { added: "#176e4a", changed: "#4016b5", removed: "#c2125c" },
   dark: { added: "#7bf779", changed: "#adaefb", removed: "#f0669c" },

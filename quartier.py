@@ -22,6 +22,7 @@ COMMANDS = {
     "quarantine": "ingest.quarantine_cli:app",
     "runs": "ingest.runs_cli:app",
     "history": "layers.history_cli:app",
+    "privacy": "layers.privacy_cli:app",
     "keys": "layers.keys_cli:app",
     "purge": "quartier_purge:purge",
     "backup": "layers.backup_cli:backup",

@@ -11,14 +11,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from layers import layer_steps, overviews
+from layers import layer_steps, overviews, privacy_steps
 from layers.catalogue_files import CatalogueFiles
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
 from layers.layer_steps import Step, config_hash, dump, triggers_hash
-from layers.model import Column, Layer, Map
+from layers.model import Layer, Map
 from layers.sql import ident
-from layers.tables import CITY, HISTORY, type_name
+from layers.tables import CITY, HISTORY, columns_missing
 
 
 def plan(
@@ -46,17 +46,22 @@ def plan(
             steps += _bring_up(known[layer.id], layer, connection, again=layer.id in recount)
     for layer_id, row in known.items():
         if layer_id not in files.layers and not row.withdrawn:
-            layer = Layer.model_validate(row.declaration)
+            layer = Layer.model_validate(row.declaration).as_published()
             steps.append(layer_steps.withdraw(layer, connection))
+    # What areas and anchors are taken from is there by then.
+    for layer in files.layers.values():
+        before = known.get(layer.id)
+        steps += privacy_steps.bring_up(before and before.declaration, layer, connection)
     return steps + _plan_maps(connection, files.maps)
 
 
 def _bring_up(
-    row: sa.Row[tuple[object, ...]], layer: Layer, connection: sa.Connection, *, again: bool
+    row: sa.Row[tuple[object, ...]], declared: Layer, connection: sa.Connection, *, again: bool
 ) -> list[Step]:
     """The steps for a layer that is known."""
-    old = Layer.model_validate(row.declaration)
-    steps = _amend(old, layer, connection)
+    was = Layer.model_validate(row.declaration)
+    old, layer = was.as_published(), declared.as_published()
+    steps = _amend(was, declared, connection)
     mended = layer_steps.mend(layer, connection, again=again)
     steps += mended
     if overviews.has_cells(layer) and row.overview != overviews.signature(layer):
@@ -83,9 +88,10 @@ def execute(connection: sa.Connection, steps: list[Step]) -> None:
         connection.execute(sa.text("SELECT pg_notify('quartier', '')"))
 
 
-def _amend(old: Layer, new: Layer, connection: sa.Connection) -> list[Step]:
-    if old == new:
+def _amend(was: Layer, declared: Layer, connection: sa.Connection) -> list[Step]:
+    if was == declared:
         return []
+    old, new = was.as_published(), declared.as_published()
     if old.geometry != new.geometry:
         raise ChangeRefused(
             f"layer {new.id}: geometry is {old.geometry}, declared {new.geometry};"
@@ -93,46 +99,23 @@ def _amend(old: Layer, new: Layer, connection: sa.Connection) -> list[Step]:
         )
     ddl = []
     for schema in (CITY, HISTORY):
-        there = _columns_there(connection, schema, new.id)
-        for column in new.columns:
-            _refuse_other_type(new.id, column, there)
-            if column.name not in there:
-                added = f"{ident(column.name)} {type_name(column.type)}"
-                ddl.append(f"ALTER TABLE {schema}.{ident(new.id)} ADD COLUMN {added}")
+        ddl += columns_missing(connection, new, f"{schema}.{ident(new.id)}")
     if ddl:
         ddl.append(layer_steps.view_history(new))
-    says = f"change layer {new.id}: {', '.join(_differences(old, new))}"
+    if was.privacy:
+        ddl += privacy_steps.new_columns(declared, connection)
+    says = f"change layer {new.id}: {', '.join(_differences(was, declared))}"
     update = (
         "UPDATE quartier.layers SET declaration = CAST(:declaration AS jsonb),"
         " config_hash = :hash WHERE id = :id"
     )
-    values = {"id": new.id, "declaration": dump(new), "hash": config_hash(new)}
+    values = {"id": new.id, "declaration": dump(declared), "hash": config_hash(new)}
     statements: list[tuple[str, dict[str, Any]]] = [(update, values)]
     if triggers_hash(old) != triggers_hash(new):
         attached = layer_steps.attach(new)
         ddl += attached.ddl
         statements += attached.statements
     return [Step(says=says, ddl=tuple(ddl), statements=tuple(statements))]
-
-
-def _columns_there(connection: sa.Connection, schema: str, layer_id: str) -> dict[str, str]:
-    rows = connection.execute(
-        sa.text(
-            "SELECT attname AS name, format_type(atttypid, atttypmod) AS kind FROM pg_attribute"
-            " WHERE attrelid = CAST(:table AS regclass) AND attnum > 0 AND NOT attisdropped"
-        ),
-        {"table": f"{schema}.{ident(layer_id)}"},
-    )
-    return {row.name: row.kind for row in rows}
-
-
-def _refuse_other_type(layer_id: str, column: Column, there: dict[str, str]) -> None:
-    wanted = type_name(column.type).lower()
-    if column.name in there and there[column.name] != wanted:
-        raise ChangeRefused(
-            f"layer {layer_id}: column {column.name} is {there[column.name]}, declared"
-            f" {column.type}; its values would have to be read anew: declare it under a new name"
-        )
 
 
 def _differences(old: Layer, new: Layer) -> list[str]:

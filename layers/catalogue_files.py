@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from layers.errors import CatalogueError
-from layers.model import Layer, Map
+from layers.model import GeometryType, Layer, Map
 from layers.tilesets import Tileset
 
 M = TypeVar("M", Layer, Map, Tileset)
@@ -45,6 +45,7 @@ def read_catalogue(directory: Path) -> CatalogueFiles:
     tileset_files = sorted((directory / "tilesets").glob("*.y*ml"))
     tilesets = _read_all(tileset_files, Tileset, problems)
     problems += _disagreements(directory, layers, maps)
+    problems += _borders_missing(layer_files, layers)
     problems += _taken_ids(tileset_files, {**layers, **maps})
     if problems:
         raise CatalogueError(problems)
@@ -190,6 +191,45 @@ def _disagreements(directory: Path, layers: dict[str, Layer], maps: dict[str, Ma
                 line = _line_of(node, ("layers", index))
                 problems.append(f"{path}:{line}: layers: {wrong}")
     return problems
+
+
+def _borders_missing(layer_files: Sequence[Path], layers: dict[str, Layer]) -> list[str]:
+    """What a layer's privacy needs of other layers, and they do not have."""
+    problems = []
+    for path in layer_files:
+        layer = layers.get(path.stem)
+        if layer is None or layer.privacy is None:
+            continue
+        areas, anchors = layer.privacy.areas, layer.privacy.anchors
+        said = {}
+        if areas is not None:
+            said["areas"] = _cannot_bound(layers.get(areas.layer), areas.layer, areas.code)
+        if anchors is not None:
+            said["anchors"] = _cannot_anchor(layers.get(anchors), anchors)
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        for name, wrong in said.items():
+            if wrong and node is not None:
+                line = _line_of(node, ("privacy", name))
+                problems.append(f"{path}:{line}: privacy.{name}: {wrong}")
+    return problems
+
+
+def _cannot_bound(layer: Layer | None, layer_id: str, code: str) -> str | None:
+    if layer is None:
+        return f"no layer {layer_id!r}"
+    if layer.geometry is not GeometryType.POLYGON:
+        return f"{layer_id!r} is of {layer.geometry}s; areas are polygons"
+    if code not in [column.name for column in layer.columns]:
+        return f"layer {layer_id!r} has no column {code!r}"
+    return None
+
+
+def _cannot_anchor(layer: Layer | None, layer_id: str) -> str | None:
+    if layer is None:
+        return f"no layer {layer_id!r}"
+    if layer.geometry not in (GeometryType.POINT, GeometryType.LINE) or layer.privacy:
+        return f"{layer_id!r} cannot be snapped to; name a layer of points or lines, not private"
+    return None
 
 
 def _taken_ids(tileset_files: Sequence[Path], others: dict[str, Layer | Map]) -> list[str]:

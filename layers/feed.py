@@ -191,7 +191,10 @@ class Feed:
     def _published(self, row: Any) -> PublishedLayer:
         text = row["declaration"]
         if self._declared.get(row["id"], ("", None))[0] != text:
-            self._declared[row["id"]] = (text, Layer.model_validate(json.loads(text)))
+            self._declared[row["id"]] = (
+                text,
+                Layer.model_validate(json.loads(text)).as_published(),
+            )
         _, extent, count = self._facts.get(row["id"], (0, None, None))
         return PublishedLayer(
             layer=self._declared[row["id"]][1],

@@ -30,8 +30,9 @@ from layers.store import Store
 from layers.tables import HISTORY_VIEWS, content_names, history_table, layer_table
 
 REVISION = """
-    SELECT max(revision) AS revision FROM quartier.public_revisions
-    WHERE layer_id = $1 AND ($2::timestamptz IS NULL OR made_at <= $2)"""
+    SELECT max(revision) FILTER (WHERE $2::timestamptz IS NULL OR made_at <= $2) AS revision,
+           min(revision) AS first, min(made_at) AS since
+    FROM quartier.public_revisions WHERE layer_id = $1"""
 KINDS = ("added", "changed", "removed")
 MAX_CHANGES = 1_000  # on a page of differences
 
@@ -68,13 +69,17 @@ async def resolve(store: Store, layer_id: str, parameter: str, asked: str) -> in
         if moment.tzinfo is None:
             raise QueryRefused(parameter, asked, "say its time zone, such as Z or +02:00")
     row = await store.fetchrow(REVISION, layer_id, moment)
-    newest = row["revision"]
+    newest, first = row["revision"], row["first"] or 0
+    kept = f"the past is kept from revision {first} on"
+    kept += f", which is of {row['since']:%Y-%m-%dT%H:%M:%SZ}" if row["since"] else ""
     if moment is not None:
         if newest is None:
-            raise QueryRefused(parameter, asked, "the layer had no rows yet")
+            raise QueryRefused(parameter, asked, kept if first > 1 else "the layer had no rows yet")
         return int(newest)
     if len(asked) > 18 or int(asked) > (newest or 0):
         raise QueryRefused(parameter, asked, f"the newest revision is {newest or 0}")
+    if first > 1 and int(asked) < first:
+        raise QueryRefused(parameter, asked, kept)
     return int(asked)
 
 
@@ -239,7 +244,7 @@ class RolledBack:
 
 
 def declared_layer(connection: sa.Connection, layer_id: str) -> Layer:
-    """The layer as it was last applied; raises LayerNotFound."""
+    """The layer as it was last applied, with exact columns; raises LayerNotFound."""
     found = sa.text("SELECT declaration FROM quartier.layers WHERE id = :layer")
     declaration = connection.scalar(found, {"layer": layer_id})
     if declaration is None:

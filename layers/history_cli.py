@@ -12,6 +12,7 @@ import sqlalchemy as sa
 import typer
 from rich.console import Console
 
+from layers import retention
 from layers.commands import opened_database, who_and_why
 from layers.errors import LayersError
 from layers.history import RolledBack, declared_layer, roll_back
@@ -81,6 +82,30 @@ def rollback(
         f" {done.inserted:,} rows came back, {done.updated:,} changed back, {done.deleted:,} went",
         highlight=False,
     )
+
+
+@app.command()
+def trim(
+    layer: LayerArgument,
+    keep_days: Annotated[
+        int | None, typer.Option(min=0, help="Days to keep; without: as the layer declares.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let go of past states of rows that were no longer so KEEP-DAYS ago. It cannot be undone.
+
+    Every load does so too, for a layer with keep_history_days.
+
+    Example: quartier history trim trees --keep-days 365
+    """
+    done = _do(lambda connection: retention.trim(
+        connection, declared_layer(connection, layer), keep_days
+    ))  # fmt: skip
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(done)) + "\n")
+        return
+    said = f"{layer}: {done.states:,} past states let go; the past is kept from {done.kept_from} on"
+    Console().print(said, highlight=False)
 
 
 def _do(work: Callable[[sa.Connection], T]) -> T:

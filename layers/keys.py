@@ -30,6 +30,7 @@ class Scope(StrEnum):
     """What a key is for."""
 
     READ_RUNS = "runs:read"
+    READ_QUARANTINE = "quarantine:read"
     ACCEPT = "runs:accept"
     ROLL_BACK = "data:rollback"
 

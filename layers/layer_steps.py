@@ -56,7 +56,8 @@ def dump(value: Layer | Map) -> str:
     return value.model_dump_json(by_alias=True, exclude_defaults=True)
 
 
-def create(layer: Layer, dialect: sa.Dialect) -> Step:
+def create(declared: Layer, dialect: sa.Dialect) -> Step:
+    layer = declared.as_published()
     table, history = layer_table(layer), history_table(layer)
     ddl = [str(CreateTable(item).compile(dialect=dialect)) for item in (table, history)]
     ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in history.indexes]
@@ -74,7 +75,7 @@ def create(layer: Layer, dialect: sa.Dialect) -> Step:
                 " VALUES (:id, CAST(:declaration AS jsonb), :hash, :overview, :triggers)",
                 {
                     "id": layer.id,
-                    "declaration": dump(layer),
+                    "declaration": dump(declared),
                     "hash": config_hash(layer),
                     "overview": overviews.signature(layer),
                     "triggers": triggers_hash(layer),

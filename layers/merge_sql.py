@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from layers.model import ColumnType, Layer
 from layers.sql import ident, literal
-from layers.tables import CITY, STAGE
+from layers.tables import CITY, STAGE, rows_table
 from layers.triggers import TRIGGERS
 
 MOVED_DEGREES = 0.0005  # about 50 m
@@ -81,15 +81,25 @@ def insert_built(layer: Layer, stage: str, build: str) -> str:
     """Fill a new table in spatial order, so that a tile's rows lie side by side on disk."""
     names = ", ".join(["source_key", *names_of(layer), "since"])
     values = ", ".join(["s.source_key", *values_of(layer, "s"), ":since"])
-    order = 's.geom, s."#row"' if layer.has_geometry else 's."#row"'
+    order = _order(layer)
     return f"INSERT INTO {build} ({names}) SELECT {values} FROM {stage} s ORDER BY {order}"
 
 
+def _order(layer: Layer) -> str:
+    """In what order rows get their fids: as they lie in space, but where that would tell places."""
+    if layer.privacy is not None:
+        return (
+            "sha256((SELECT value FROM quartier.secrets WHERE name = 'privacy')"
+            " || convert_to(s.source_key, 'UTF8'))"
+        )
+    return 's.geom, s."#row"' if layer.has_geometry else 's."#row"'
+
+
 def insert_new(layer: Layer, stage: str) -> str:
-    table = f"{CITY}.{ident(layer.id)}"
+    table = rows_table(layer)
     names = ", ".join(["source_key", *names_of(layer)])
     values = ", ".join(["s.source_key", *values_of(layer, "s")])
-    order = 's.geom, s."#row"' if layer.has_geometry else 's."#row"'
+    order = _order(layer)
     return f"""
         INSERT INTO {table} ({names})
         SELECT {values} FROM {stage} s
@@ -102,7 +112,7 @@ def update_changed(layer: Layer, stage: str) -> str:
     sets = ", ".join(f"{n} = {v}" for n, v in zip(names, values, strict=True))
     differs = " OR ".join(f"c.{n} IS DISTINCT FROM {v}" for n, v in zip(names, values, strict=True))
     return f"""
-        UPDATE {CITY}.{ident(layer.id)} c SET {sets} FROM {stage} s
+        UPDATE {rows_table(layer)} c SET {sets} FROM {stage} s
         WHERE c.source_key = s.source_key AND ({differs})"""
 
 
@@ -112,13 +122,13 @@ def moved(layer: Layer, stage: str) -> str:
     """
     return f"""
         SELECT count(*), count(*) FILTER (WHERE NOT ST_DWithin(c.geom, s.geom, {MOVED_DEGREES}))
-        FROM {CITY}.{ident(layer.id)} c JOIN {stage} s USING (source_key)"""
+        FROM {rows_table(layer)} c JOIN {stage} s USING (source_key)"""
 
 
 def delete_gone(layer: Layer, stage: str) -> str:
     """Delete what the source no longer has; a withheld row's old version stays."""
     return f"""
-        DELETE FROM {CITY}.{ident(layer.id)} c
+        DELETE FROM {rows_table(layer)} c
         WHERE NOT EXISTS (SELECT FROM {stage} s WHERE s.source_key = c.source_key)
           AND NOT EXISTS (
               SELECT FROM quartier.quarantine q

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from layers.gates import Gates
+from layers.privacy import PUBLISHED, SUPPRESSED, Location, Privacy
 
 MAX_ZOOM = 22  # beyond it a tile is narrower than 10 m and MapLibre asks for none
 WEB_MERCATOR_LATITUDE = 85.0511287798066  # where the square world of the tiles ends
@@ -280,6 +281,12 @@ class Layer(Value):
         default=1, ge=0, description="seconds an edge cache may keep a tile without asking"
     )
     gates: Gates = Field(default=Gates(), description="what a load must hold to be published")
+    keep_history_days: int | None = Field(
+        default=None, ge=1, description="days that past states of rows are kept; without: for good"
+    )
+    privacy: Privacy | None = Field(
+        default=None, description="what the public may learn of each class of rows"
+    )
 
     @field_validator("id")
     @classmethod
@@ -337,6 +344,65 @@ class Layer(Value):
             raise ValueError(wrong)
         return self
 
+    @model_validator(mode="after")
+    def _privacy_fits(self) -> Self:
+        if self.privacy is None:
+            return self
+        wrong = None
+        added = {*PUBLISHED, SUPPRESSED} & self._by_name().keys()
+        only_rows = {Location.EXACT, Location.WITHHOLD}
+        placed = {policy.location for policy in self.privacy.all_policies} - only_rows
+        if self.geometry not in (GeometryType.POINT, GeometryType.NONE):
+            wrong = f"privacy: is for points and plain tables, not for {self.geometry}"
+        elif placed and not self.has_geometry:
+            wrong = f"privacy: a table without geometry has no place to {min(placed)}"
+        elif added:
+            wrong = f"columns: {min(added)} is a column that privacy adds; choose another name"
+        elif shown := self._places_shown():
+            wrong = f"privacy: column {shown} repeats the exact place; hide it, or leave it out"
+        elif self.privacy.suppress:
+            numeric = (ColumnType.INTEGER, ColumnType.NUMBER)
+            odd = [n for n in self.privacy.suppress.columns if self.column(n).type not in numeric]
+            wrong = f"privacy.suppress.columns: {odd[0]} holds no numbers" if odd else None
+        if wrong:
+            raise ValueError(wrong)
+        return self
+
+    def _places_shown(self) -> str | None:
+        """A column read from where the place is read from, that a policy leaves to be seen."""
+        place = self.source.geometry
+        if place is None or self.privacy is None:
+            return None
+        headers = {place.longitude, place.latitude, place.column} - {None}
+        told = [column.name for column in self.columns if column.header in headers]
+        covered = [p for p in self.privacy.all_policies if p.location is not Location.EXACT]
+        return next((n for n in told if any(n not in p.hide for p in covered)), None)
+
+    def as_published(self) -> Layer:
+        """The layer as the public sees it: with the columns that its privacy adds."""
+        if self.privacy is None or self._by_name().keys() >= set(self._added()):
+            return self
+        added = tuple(Column(name=name, **told) for name, told in self._added().items())
+        return self.model_copy(update={"columns": (*self.columns, *added)})
+
+    def _added(self) -> dict[str, dict[str, Any]]:
+        method, precision, area = PUBLISHED
+        added: dict[str, dict[str, Any]] = {}
+        if self.has_geometry:
+            added |= {
+                method: {"description": "how the place was made coarser: exact, snap, grid, area"},
+                precision: {
+                    "type": ColumnType.INTEGER, "unit": "m",
+                    "description": "the exact place lies about this near; empty where it is shown,"
+                    " or not told at all",
+                },
+                area: {"description": "the code of the area that the exact place lies in"},
+            }  # fmt: skip
+        if self.privacy is not None and self.privacy.suppress:
+            said = f"a number from 1 to {self.privacy.suppress.under - 1} is left out"
+            added[SUPPRESSED] = {"type": ColumnType.BOOLEAN, "description": said}
+        return added
+
     def _is_dated(self, name: str) -> bool:
         return self.column(name).type in (ColumnType.DATE, ColumnType.DATETIME)
 
@@ -348,9 +414,19 @@ class Layer(Value):
         named += [("style.label", self.style.label)] if self.style.label else []
         named += [("gates.personal.allowed", name) for name in self.gates.personal.allowed]
         named += [("overview.merge_by", name) for name in self.overview.merge_by]
+        named += self._columns_private()
         if self.time:
             named += [("time.start", self.time.start)]
             named += [("time.end", self.time.end)] if self.time.end else []
+        return named
+
+    def _columns_private(self) -> list[tuple[str, str]]:
+        if self.privacy is None:
+            return []
+        named = [("privacy.by", self.privacy.by)] if self.privacy.by else []
+        named += [("privacy.hide", n) for p in self.privacy.all_policies for n in p.hide]
+        if self.privacy.suppress:
+            named += [("privacy.suppress.columns", n) for n in self.privacy.suppress.columns]
         return named
 
     def column(self, name: str) -> Column:
@@ -388,7 +464,11 @@ class Layer(Value):
 
     def _names_styled(self) -> dict[str, None]:
         unseen = ("key", "priority", "tile", "overview.merge_by", "gates.personal.allowed")
-        return dict.fromkeys(name for field, name in self._columns_named() if field not in unseen)
+        return dict.fromkeys(
+            name
+            for field, name in self._columns_named()
+            if field not in unseen and not field.startswith("privacy.")
+        )
 
     def covers(self, z: int) -> bool:
         """Whether tiles of zoom `z` hold anything of this layer."""

@@ -19,7 +19,7 @@ from layers.locks import RUN_LOCK
 from layers.model import Layer
 from layers.quarantine import fingerprint_of
 from layers.sql import ident
-from layers.tables import CITY, HISTORY
+from layers.tables import CITY, HISTORY, past_table, rows_table
 
 ERASED = "[erased]"
 
@@ -81,7 +81,7 @@ def erase(  # noqa: PLR0913
 
     Raises ChangeRefused where nothing is known of it.
     """
-    table, past = f"{CITY}.{ident(layer.id)}", f"{HISTORY}.{ident(layer.id)}"
+    table, past = rows_table(layer), past_table(layer)
     _keep_loads_away(connection, layer)
     connection.execute(sa.text("SELECT quartier.lock(:layer)"), {"layer": layer.id})
     fids, keys = _all_lives(connection, layer, key, fid)
@@ -96,6 +96,9 @@ def erase(  # noqa: PLR0913
         ).rowcount
         for each in (table, past)
     )  # the first moves rows to history, from where the second takes them
+    if layer.privacy is not None:  # what was published of it went with it, and left a past too
+        published = sa.text(f"DELETE FROM {HISTORY}.{ident(layer.id)} WHERE fid = ANY (:fids)")
+        connection.execute(published, {"fids": fids})
     revision = connection.scalar(
         sa.text("SELECT quartier.allocate_revision(:layer, 0, 0, 0)"), {"layer": layer.id}
     )
@@ -144,9 +147,8 @@ def _all_lives(
     several fids, one that was renamed several keys.
     """
     parts = (
-        f"SELECT fid, source_key FROM {schema}.{ident(layer.id)}"
-        " WHERE source_key = ANY (:keys) OR fid = ANY (:fids)"
-        for schema in (CITY, HISTORY)
+        f"SELECT fid, source_key FROM {table} WHERE source_key = ANY (:keys) OR fid = ANY (:fids)"
+        for table in (rows_table(layer), past_table(layer))
     )
     statement = sa.text(" UNION ".join(parts))
     fids, keys = {fid} if fid is not None else set(), {key} if key is not None else set()
@@ -218,6 +220,7 @@ def _files(connection: sa.Connection, layer: Layer) -> list[str]:
 def vacuum(ingest_url: str, layer: Layer) -> None:
     """Have the places of erased rows overwritten when they are used again."""
     with psycopg.connect(ingest_url, autocommit=True) as connection:
-        for table in (f"{CITY}.{ident(layer.id)}", f"{HISTORY}.{ident(layer.id)}"):
+        city, history = f"{CITY}.{ident(layer.id)}", f"{HISTORY}.{ident(layer.id)}"
+        for table in {city, history, rows_table(layer), past_table(layer)}:
             connection.execute(f"VACUUM {table}".encode())
         connection.execute("VACUUM quartier.quarantine, quartier.runs, quartier.changes")

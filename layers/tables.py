@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from geoalchemy2 import Geometry
 from sqlalchemy.dialects import postgresql as pg
 
+from layers.errors import ChangeRefused
 from layers.model import ColumnType, GeometryType, Layer
 from layers.sql import ident, literal
 
@@ -67,15 +68,15 @@ _TILE_GEOM_OF_POINT = (
 )
 
 
-def _place_columns(layer: Layer) -> list[sa.Column[Any]]:
+def _place_columns(layer: Layer, schema: str) -> list[sa.Column[Any]]:
     if not layer.has_geometry:
         return []
     point = layer.geometry is GeometryType.POINT
+    columns = [_geometry("POINT" if point else "GEOMETRY", 4326)]
+    if schema == RAW:  # no tile is made of exact rows
+        return columns
     derived = sa.Computed(_TILE_GEOM_OF_POINT if point else _TILE_GEOM, persisted=True)
-    columns = [
-        _geometry("POINT" if point else "GEOMETRY", 4326),
-        _geometry("GEOMETRY", 3857, derived, name="tile_geom"),
-    ]
+    columns.append(_geometry("GEOMETRY", 3857, derived, name="tile_geom"))
     if point:
         cell = sa.Computed("quartier.cell(geom)", persisted=True)
         columns.append(sa.Column("cell", sa.BigInteger, cell))
@@ -108,7 +109,8 @@ def _place_checks(layer: Layer) -> list[sa.CheckConstraint]:
 
 def layer_table(layer: Layer, schema: str = CITY, name: str | None = None) -> sa.Table:
     """The table of a layer's rows: `fid`, `source_key`, the declared columns, `geom`,
-    `tile_geom` and `cell` where they apply, and `since`, the revision that wrote the row.
+    `tile_geom` and `cell` where they apply, and `since`, the revision that wrote the row. In the
+    schema RAW it has nothing that tiles are made of.
     """
     since = sa.text(f"current_setting({literal('quartier.since_' + layer.id)})::bigint")
     return sa.Table(
@@ -125,12 +127,26 @@ def layer_table(layer: Layer, schema: str = CITY, name: str | None = None) -> sa
             server_default=sa.text("'sql:' || gen_random_uuid()"),
         ),
         *data_columns(layer),
-        *_place_columns(layer),
+        *_place_columns(layer, schema),
         sa.Column("since", sa.BigInteger, nullable=False, server_default=since),
         *_place_checks(layer),
         sa.CheckConstraint(f"fid BETWEEN 1 AND {MAX_FID}", name="fid lies within 1 and 2^53 - 1"),
         schema=schema,
     )
+
+
+def rows_table(layer: Layer) -> str:
+    """Where the rows of a layer are written, quoted: those of a private one lie apart."""
+    return f"{RAW if layer.privacy else CITY}.{ident(layer.id)}"
+
+
+def past_table(layer: Layer) -> str:
+    """Where those go that are changed or deleted, quoted."""
+    return f"{RAW}.{ident(f'{layer.id}__history')}" if layer.privacy else _history(layer)
+
+
+def _history(layer: Layer) -> str:
+    return f"{HISTORY}.{ident(layer.id)}"
 
 
 def history_view(layer: Layer) -> str:
@@ -140,7 +156,7 @@ def history_view(layer: Layer) -> str:
 
 def history_table(layer: Layer, *, schema: str = HISTORY) -> sa.Table:
     """Rows as they were from revision `valid_from` until, not including, `valid_to`; with the
-    schema of the views, as they may be read.
+    schema of the views, as they may be read; with RAW, the exact ones.
     """
     place = [_geometry("GEOMETRY", 4326)] if layer.has_geometry else []
     return sa.Table(
@@ -162,3 +178,29 @@ def content_names(layer: Layer) -> list[str]:
     """The columns that make up a row's content: a change of any of them is a change."""
     place = ["geom"] if layer.has_geometry else []
     return ["source_key", *(column.name for column in layer.columns), *place]
+
+
+def columns_missing(connection: sa.Connection, layer: Layer, table: str) -> list[str]:
+    """DDL that adds to a table (its quoted name) the declared columns that it lacks.
+
+    Raises ChangeRefused for a column that is there with another type.
+    """
+    rows = connection.execute(
+        sa.text(
+            "SELECT attname AS name, format_type(atttypid, atttypmod) AS kind FROM pg_attribute"
+            " WHERE attrelid = CAST(:table AS regclass) AND attnum > 0 AND NOT attisdropped"
+        ),
+        {"table": table},
+    )
+    there = {row.name: row.kind for row in rows}
+    ddl = []
+    for column in layer.columns:
+        wanted = type_name(column.type)
+        if column.name not in there:
+            ddl.append(f"ALTER TABLE {table} ADD COLUMN {ident(column.name)} {wanted}")
+        elif there[column.name] != wanted.lower():
+            raise ChangeRefused(
+                f"layer {layer.id}: column {column.name} is {there[column.name]}, declared"
+                f" {column.type}; its values would have to be read anew: declare it by a new name"
+            )
+    return ddl

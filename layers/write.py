@@ -24,9 +24,11 @@ from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import ColumnType, Layer
 from layers.overview_rebuild import count_anew
+from layers.privacy_steps import require_borders
+from layers.retention import trim
 from layers.runs import check_published
 from layers.sql import ident, literal
-from layers.tables import CITY, READERS, type_name
+from layers.tables import CITY, READERS, rows_table, type_name
 from layers.triggers import attach_statements
 
 ROW, LINE = "#row", "#line"  # of a stage; no declared column can have such a name
@@ -133,7 +135,9 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merge
         duplicates = _settle_keys(connection, layer, merge.stage_name(run_id), terms.maybe_equal)
         _lock(connection, layer)
         check_published(connection, layer)
-        if may_build and _is_ours_and_empty(connection, layer):
+        if layer.privacy is not None:
+            require_borders(connection, layer)
+        if may_build and layer.privacy is None and _is_ours_and_empty(connection, layer):
             merged = _build(connection, layer, run_id, duplicates)
         else:
             if terms.check_known is not None and layer.key and layer.has_geometry:
@@ -141,6 +145,8 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merge
                 terms.check_known(*found.one())
             merged = _merge(connection, layer, run_id, duplicates, terms.may_delete)
         note = shape_batch.settle(connection, layer)
+        if layer.keep_history_days is not None:
+            trim(connection, layer)
         return replace(merged, note=note, revision=_revision(connection, layer))
 
     try:
@@ -199,7 +205,7 @@ def _listed(lines: list[int]) -> str:
 
 def _lock(connection: sa.Connection, layer: Layer) -> None:
     """Table before state row, as every writer does; readers go on."""
-    table = f"{CITY}.{ident(layer.id)}"
+    table = rows_table(layer)
     connection.execute(sa.text(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"))
     connection.execute(sa.text(merge.next_revision()), {"layer": layer.id})
 
@@ -229,7 +235,7 @@ def _merge(
         deleted = connection.execute(gone, {"run": run_id}).rowcount
     inserted = connection.execute(sa.text(merge.insert_new(layer, stage_table))).rowcount
     if inserted + updated + deleted > 1000:
-        connection.execute(sa.text(f"ANALYZE {CITY}.{ident(layer.id)}"))
+        connection.execute(sa.text(f"ANALYZE {CITY}.{ident(layer.id)}, {rows_table(layer)}"))
     return Merged(
         inserted=inserted,
         updated=updated,

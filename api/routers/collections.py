@@ -21,7 +21,7 @@ from layers.catalog import PublishedLayer
 from layers.errors import FeatureNotFound, QueryRefused, StoreUnavailable
 from layers.history import MAX_CHANGES, DiffQuery, read_diff, read_past_page, resolve
 from layers.model import Column, in_language
-from layers.provenance import read_provenance
+from layers.provenance import read_privacy, read_provenance
 from layers.read import MAX_LIMIT, FeaturePage, FeatureQuery, parse_bbox, read_feature, read_page
 
 DEFAULT_LIMIT = 100
@@ -45,6 +45,7 @@ async def get_collection(layer: LayerDep, base_url: BaseUrlDep, store: StoreDep)
     described = describe(layer, base_url)
     with suppress(StoreUnavailable):  # what is known of the layer itself is told without it
         described |= await read_provenance(store, layer.id)
+        described |= await read_privacy(store, layer.layer)
     return _json(described)
 
 

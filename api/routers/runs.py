@@ -186,7 +186,7 @@ async def get_quarantine(
     after: Annotated[int, Query(ge=0, le=MOST, description="from the link `next`")] = 0,
     limit: LimitParameter = 100,
 ) -> Response:
-    """Needs the scope `runs:read`. What is withheld may be personal."""
+    """Needs the scope `quarantine:read`: what is withheld is exact, and may be personal."""
     run = _number(run_id)
     found = await asking.ask(lambda officer: officer.quarantine(run, after=after, limit=limit))
     links = []
@@ -198,7 +198,7 @@ async def get_quarantine(
 
 @router.get("/{run_id}/quarantine.csv", summary="The same for a spreadsheet", dependencies=STRICT)
 async def get_quarantine_csv(run_id: str, asking: AskingDep) -> Response:
-    """Needs the scope `runs:read`."""
+    """Needs the scope `quarantine:read`."""
     run = _number(run_id)
 
     async def page(after: int) -> list[Any]:

@@ -152,7 +152,7 @@ def test_a_revoked_key_is_refused_at_once_and_an_expired_one_too(city: Database)
     [
         ("officer_runs(:key, :digest, NULL, NULL, NULL, 5)", Scope.READ_RUNS),
         ("officer_run(:key, :digest, 1)", Scope.READ_RUNS),
-        ("officer_quarantine(:key, :digest, 1, 0, 5)", Scope.READ_RUNS),
+        ("officer_quarantine(:key, :digest, 1, 0, 5)", Scope.READ_QUARANTINE),
         ("officer_freshness(:key, :digest)", Scope.READ_RUNS),
         ("officer_revisions(:key, :digest, 'trees', NULL, 5)", Scope.READ_RUNS),
         ("officer_accept(:key, :digest, 1, ARRAY['shrink'], 'a', 'b')", Scope.ACCEPT),

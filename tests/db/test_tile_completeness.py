@@ -258,6 +258,21 @@ def test_a_line_that_goes_there_and_back_is_drawn_all_the_way(
         check(at, shape, drawn(city, WAYS, at, [wkt]).get(1), stray_at(at.z))
 
 
+CORNER = [(-0.015625, 1.0), (-0.015125, 1.0), (-0.0155411, 1.0), (-0.0172, 1.0), (-0.0181, 0.9979)]
+
+
+@pytest.mark.parametrize(("scale", "z"), [(1.0, 14), (2.0, 14), (1.5, 14), (1.0, 15), (4.0, 16)])
+def test_a_turn_of_two_units_in_the_corner_of_the_extent_is_drawn(
+    city: City, scale: float, z: int
+) -> None:
+    x0, y0 = CORNER[0]
+    line = [(x0 + (x - x0) * scale, y0 + (y - y0) * scale) for x, y in CORNER]
+    at = mercantile.Tile(2**z - 1, 2**z // 2, z)
+    way = [degrees(at, place) for place in [*line, (-0.0142, line[-1][1])]]
+    shape = shapely.LineString(in_grid(at, way))
+    check(at, shape, drawn(city, WAYS, at, [f"LINESTRING({text(way)})"]).get(1), stray_at(at.z))
+
+
 @LIMITS
 @given(at=some_tile(), rings=st.lists(a_ring(), min_size=1, max_size=12))
 def test_every_polygon_larger_than_a_pixel_is_whole_in_each_tile_it_reaches(

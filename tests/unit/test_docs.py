@@ -28,6 +28,7 @@ from layers.model import (
     TimeColumns,
     View,
 )
+from layers.privacy import Policy, Privacy
 from layers.settings import StoreSettings
 from layers.tilesets import RasterHints, Tileset
 from quartier import COMMANDS
@@ -47,6 +48,8 @@ SECTIONS: list[tuple[type[BaseModel], str]] = [
     (StyleHints, "Style"),
     (Overview, "Overview"),
     (Gates, "Gates"),
+    (Privacy, "Privacy"),
+    (Policy, "Policy"),
     (StyleClass, "Style"),
     (Map, "Map"),
     (MapLayer, "Map"),

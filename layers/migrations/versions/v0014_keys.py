@@ -8,7 +8,7 @@ from __future__ import annotations
 from layers.migrations import run_sql_beside
 
 revision = "0014"
-down_revision = "0011"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

@@ -8,7 +8,8 @@ CREATE TABLE quartier.keys (
     name         text NOT NULL CHECK (name <> ''),
     hash         bytea NOT NULL CHECK (octet_length(hash) = 32),
     scopes       text[] NOT NULL CHECK (
-        cardinality(scopes) > 0 AND scopes <@ ARRAY['runs:read', 'runs:accept', 'data:rollback']),
+        cardinality(scopes) > 0 AND scopes <@ ARRAY[
+            'runs:read', 'quarantine:read', 'runs:accept', 'data:rollback']),
     layers       text[] CHECK (cardinality(layers) > 0),
     expires_at   timestamptz,
     created_at   timestamptz NOT NULL DEFAULT now(),
@@ -164,6 +165,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     declared jsonb;
     newest bigint;
+    first bigint;
+    rows text;
+    past text;
     names text[];
     listed text;
     was text := format('h.valid_from <= %s AND h.valid_to > %s', target, target);
@@ -173,13 +177,25 @@ BEGIN
         RAISE EXCEPTION 'no layer %', quote_literal(of_layer) USING ERRCODE = 'QK404';
     END IF;
     PERFORM quartier.lock(of_layer);
-    SELECT s.revision INTO newest FROM quartier.layer_state s WHERE s.layer_id = of_layer;
+    SELECT s.revision, s.rollback_from INTO newest, first
+    FROM quartier.layer_state s WHERE s.layer_id = of_layer;
     IF (target BETWEEN 0 AND newest - 1) IS NOT TRUE THEN
         RAISE EXCEPTION 'layer %: % is no earlier revision; the newest is %', of_layer, target, newest
+            USING ERRCODE = 'QK409';
+    ELSIF target < first THEN
+        RAISE EXCEPTION 'layer %: the past is kept from revision % on', of_layer, first
             USING ERRCODE = 'QK409';
     ELSIF seen <> newest THEN
         RAISE EXCEPTION 'layer %: the newest revision was % and now is %; look again', of_layer,
             seen, newest USING ERRCODE = 'QK409';
+    END IF;
+    -- Of a layer with a privacy policy the exact rows go back; what is published follows from them.
+    IF jsonb_typeof(declared -> 'privacy') = 'object' THEN
+        rows := format('city_raw.%I', of_layer);
+        past := format('city_raw.%I', of_layer || '__history');
+    ELSE
+        rows := format('city.%I', of_layer);
+        past := format('city_history.%I', of_layer);
     END IF;
     names := ARRAY['source_key'] || ARRAY(
         SELECT c.value ->> 'name' FROM jsonb_array_elements(declared -> 'columns')
@@ -188,21 +204,22 @@ BEGIN
         names := names || 'geom'::text;
     END IF;
     EXECUTE format(
-        'DELETE FROM city.%1$I t WHERE t.since > %3$s'
-        ' AND NOT EXISTS (SELECT FROM city_history.%1$I h WHERE h.fid = t.fid AND %2$s)',
-        of_layer, was, target);
+        'DELETE FROM %1$s t WHERE t.since > %4$s'
+        ' AND NOT EXISTS (SELECT FROM %2$s h WHERE h.fid = t.fid AND %3$s)',
+        rows, past, was, target);
     GET DIAGNOSTICS deleted = ROW_COUNT;
     SELECT string_agg(format('%1$I = h.%1$I', name), ', ') INTO listed FROM unnest(names) name;
     EXECUTE format(
-        'UPDATE city.%1$I t SET %3$s FROM city_history.%1$I h WHERE h.fid = t.fid AND %2$s',
-        of_layer, was, listed);
+        'UPDATE %1$s t SET %4$s FROM %2$s h WHERE h.fid = t.fid AND %3$s',
+        rows, past, was, listed);
     GET DIAGNOSTICS updated = ROW_COUNT;
     SELECT string_agg(format('%I', name), ', ') INTO listed FROM unnest(names) name;
     EXECUTE format(
-        'INSERT INTO city.%1$I (fid, %3$s) OVERRIDING SYSTEM VALUE'
-        ' SELECT h.fid, %4$s FROM city_history.%1$I h WHERE %2$s'
-        ' AND NOT EXISTS (SELECT FROM city.%1$I t WHERE t.fid = h.fid)',
-        of_layer, was, listed, (SELECT string_agg(format('h.%I', n), ', ') FROM unnest(names) n));
+        'INSERT INTO %1$s (fid, %4$s) OVERRIDING SYSTEM VALUE'
+        ' SELECT h.fid, %5$s FROM %2$s h WHERE %3$s'
+        ' AND NOT EXISTS (SELECT FROM %1$s t WHERE t.fid = h.fid)',
+        rows, past, was, listed,
+        (SELECT string_agg(format('h.%I', n), ', ') FROM unnest(names) n));
     GET DIAGNOSTICS inserted = ROW_COUNT;
     SELECT s.revision INTO revision FROM quartier.layer_state s WHERE s.layer_id = of_layer;
     UPDATE quartier.revisions v
@@ -312,7 +329,7 @@ CREATE FUNCTION quartier.officer_quarantine(
     of_key text, digest bytea, of_run bigint, after bigint, most int) RETURNS SETOF jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    k quartier.keys := quartier.key_for(of_key, digest, 'runs:read');
+    k quartier.keys := quartier.key_for(of_key, digest, 'quarantine:read');
 BEGIN
     PERFORM quartier.reached_run(k, of_run);
     RETURN QUERY

@@ -140,6 +140,10 @@ function acceptForm(desk: Desk, run: Run): HTMLElement {
 
 async function quarantine(desk: Desk, run: Run): Promise<HTMLElement> {
   const box = h("section", {}, h("h3", {}, desk.word("quarantine")));
+  if (!desk.may("quarantine:read")) {
+    box.append(h("p", { class: "small" }, desk.word("no_scope", { scope: "quarantine:read" })));
+    return box;
+  }
   const shown: Entry[] = [];
   const list = h("div", {});
   const load = async (): Promise<void> => {

@@ -1,0 +1,169 @@
+"""What `quartier apply` does for the privacy of a layer, and what else brings it about."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from layers import privacy_sql
+from layers.engine import postgis_schema, run_ddl
+from layers.errors import ChangeRefused
+from layers.layer_steps import Step
+from layers.model import Layer
+from layers.sql import ident, literal
+from layers.tables import (
+    CITY,
+    HISTORY,
+    RAW,
+    columns_missing,
+    content_names,
+    history_table,
+    layer_table,
+    past_table,
+    rows_table,
+)
+
+STATE = "SELECT definition FROM quartier.privacy_state WHERE layer_id = :layer"
+
+
+def definition(layer: Layer) -> str:
+    """A hash of all that decides what is published of a row."""
+    return hashlib.sha256(privacy_sql.definition(layer).encode()).hexdigest()[:16]
+
+
+def bring_up(declared: Any, layer: Layer, connection: sa.Connection) -> list[Step]:
+    """The steps from the privacy of what was declared (None: of a new layer) to the one wanted.
+
+    Raises ChangeRefused where a layer would lose its privacy: its exact rows would be published.
+    """
+    was = Layer.model_validate(declared) if declared else None
+    if layer.privacy is None:
+        if was is not None and was.privacy is not None:
+            raise ChangeRefused(
+                f"layer {layer.id}: without privacy its exact rows would be published; say so with"
+                " privacy: {otherwise: {location: exact}}, or declare it under a new id"
+            )
+        return []
+    is_new = was is None or was.privacy is None
+    if not is_new:
+        known = connection.scalar(sa.text(STATE), {"layer": layer.id})
+        if known == definition(layer) and _is_whole(connection, layer):
+            return []
+    ddl = [*(_tables(layer, connection) if is_new else ()), *privacy_sql.function_statements(layer)]
+    kept = (
+        "INSERT INTO quartier.privacy_state (layer_id, definition) VALUES (:layer, :definition)"
+        " ON CONFLICT (layer_id) DO UPDATE SET definition = excluded.definition"
+    )
+    borders = is_new or _borders(was) != _borders(layer)
+    says = (
+        "publish no more of layer {} than its privacy says"
+        if is_new
+        else ("publish the rows of layer {} as its privacy says now; older revisions are let go")
+    )
+    return [
+        Step(
+            says=says.format(layer.id),
+            ddl=tuple(ddl),
+            statements=((kept, {"layer": layer.id, "definition": definition(layer)}),),
+            work=lambda connection: derive_anew(connection, layer, borders=borders),
+        )
+    ]
+
+
+def _borders(layer: Layer | None) -> object:
+    return layer and layer.privacy and (layer.privacy.areas, layer.privacy.anchors)
+
+
+def _is_whole(connection: sa.Connection, layer: Layer) -> bool:
+    """Whether every trigger is there that derives rows, or keeps others from it."""
+    found = sa.text(
+        "SELECT tgname FROM pg_trigger"
+        " WHERE tgrelid = to_regclass(:table) AND tgenabled IN ('O', 'A')"
+    )
+    wanted = {
+        rows_table(layer): privacy_sql.RAW_TRIGGERS,
+        f"{CITY}.{ident(layer.id)}": {privacy_sql.GUARD},
+    }
+    return all(
+        names <= set(connection.scalars(found, {"table": table})) for table, names in wanted.items()
+    )
+
+
+def new_columns(layer: Layer, connection: sa.Connection) -> list[str]:
+    """DDL of declared columns that the tables of exact rows lack."""
+    tables = (rows_table(layer), past_table(layer))
+    return [ddl for table in tables for ddl in columns_missing(connection, layer, table)]
+
+
+def _tables(layer: Layer, connection: sa.Connection) -> list[str]:
+    """DDL of the tables of exact rows, which take what the published one holds until now."""
+    dialect = connection.dialect
+    table, past = layer_table(layer, RAW), history_table(layer, schema=RAW)
+    ddl = [str(CreateTable(each).compile(dialect=dialect)) for each in (table, past)]
+    ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in past.indexes]
+    ddl += privacy_sql.table_statements(layer)
+    names = ", ".join(ident(name) for name in ("fid", *content_names(layer), "since"))
+    raw, city = rows_table(layer), f"{CITY}.{ident(layer.id)}"
+    fids, last = (f"pg_get_serial_sequence({literal(each)}, 'fid')" for each in (raw, city))
+    return [
+        *ddl,
+        f"INSERT INTO {raw} ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM {city}",
+        f"SELECT setval({fids}, coalesce(s.last, 1), s.last IS NOT NULL)"
+        f" FROM (SELECT pg_sequence_last_value({last}::regclass) AS last) s",
+    ]
+
+
+def derive_anew(connection: sa.Connection, layer: Layer, *, borders: bool) -> None:
+    """Publish every row as the privacy says, and let older revisions go: they told more, or less,
+    than it does. With `borders`, areas and anchors are taken as they are now.
+    """
+    connection.execute(sa.text("SELECT quartier.lock(:layer)"), {"layer": layer.id})
+    if borders:
+        take_borders(connection, layer)
+    if not connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {rows_table(layer)})")):
+        return
+    require_borders(connection, layer)
+    for statement in privacy_sql.recount_statements(layer):
+        run_ddl(connection, statement.replace("@postgis@", postgis_schema(connection)))
+    connection.execute(sa.text(f"DELETE FROM {HISTORY}.{ident(layer.id)}"))
+    connection.execute(
+        sa.text("UPDATE quartier.layer_state SET history_from = revision WHERE layer_id = :layer"),
+        {"layer": layer.id},
+    )
+
+
+def take_borders(connection: sa.Connection, layer: Layer) -> None:
+    """Take the areas and anchors as they are now, if there are any."""
+    there = sa.text("SELECT to_regclass(:table) IS NOT NULL")
+    for source, _ in privacy_sql.borders_of(layer):
+        if not connection.scalar(there, {"table": f"{CITY}.{ident(source)}"}):
+            raise ChangeRefused(
+                f"layer {layer.id}: its privacy needs layer {source}, which is not declared"
+            )
+    for statement in privacy_sql.border_statements(layer):
+        run_ddl(connection, statement)
+
+
+def require_borders(connection: sa.Connection, layer: Layer) -> None:
+    """Take the areas and anchors where there are none yet; raises ChangeRefused where there is
+    nothing to take.
+    """
+    needed = privacy_sql.borders_of(layer)
+
+    def empty() -> list[str]:
+        found = (
+            (source, connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table})")))
+            for source, table in needed
+        )
+        return [source for source, there in found if not there]
+
+    if empty():
+        take_borders(connection, layer)
+    if missing := empty():
+        raise ChangeRefused(
+            f"layer {layer.id}: its privacy needs layer {missing[0]}, which holds no place yet;"
+            f" load {missing[0]} first"
+        )

@@ -82,7 +82,8 @@ def bearer(key_: str) -> dict[str, str]:
 
 
 async def post(service: Service, path: str, key_: str, body: object) -> Any:
-    return await service.client.post(path, json=body, headers=bearer(key_))
+    headers = bearer(key_) | {"content-type": "application/json"}
+    return await service.client.post(path, content=json.dumps(body), headers=headers)
 
 
 @pytest.mark.parametrize("path", [*READS, "/runs/key"])

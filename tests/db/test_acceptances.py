@@ -56,7 +56,7 @@ def accept(city: City, run: int, *gates: str) -> dict[str, Any]:
 
 
 def told(city: City, run: int) -> dict[str, Any]:
-    shown: dict[str, Any] = json.loads(city.quartier("runs", "show", run, "--json").stdout)
+    shown: dict[str, Any] = json.loads(city.quartier("runs", "show", str(run), "--json").stdout)
     return shown
 
 
@@ -169,3 +169,15 @@ def test_a_layer_that_no_run_checked_in_time_is_late(city: City) -> None:
     declared = json.loads(city.quartier("ingest", "benches", benches(city, 100), "--json").stdout)
     assert declared["state"] == "unchanged"
     assert not late()
+
+
+def test_what_a_run_changed_is_told_by_the_command_too(city: City) -> None:
+    assert load(city, 95, material="steel")["state"] == "published"
+    told = json.loads(city.quartier("history", "diff", "benches", "1", "2", "--json").stdout)
+    assert told["counts"] == {"added": 0, "changed": 95, "removed": 5}
+    printed = city.quartier("history", "diff", "benches", "1", "--most", "1").stdout
+    assert "changed: material" in printed
+    assert "benches: 0 added, 95 changed, 5 removed" in printed
+    refused = city.quartier("history", "diff", "benches", "2", "1")
+    assert (refused.exit_code, "is later than" in refused.output) == (1, True)
+    assert city.quartier("history", "diff", "benches", "9").exit_code == 1

@@ -18,6 +18,7 @@ from tests.examples import CALLS, TREES
 
 pytestmark = pytest.mark.db
 ALL = tuple(Scope)
+NOTHING: Any = None
 TABLES = (
     "keys", "key_uses", "key_audit", "acceptances", "runs", "quarantine", "run_reports",
     "withheld", "freshness",
@@ -122,8 +123,8 @@ def test_officers_call_nothing_that_asks_for_no_key(city: Database) -> None:
         pytest.param(lambda p: KeyProof("aaaaaaaaaa", p.digest), id="another id"),
         pytest.param(lambda p: KeyProof(p.id, bytes(32)), id="another digest"),
         pytest.param(lambda p: KeyProof(p.id, b""), id="no digest"),
-        pytest.param(lambda p: KeyProof(p.id, None), id="null"),
-        pytest.param(lambda p: KeyProof(None, None), id="nulls"),
+        pytest.param(lambda p: KeyProof(p.id, NOTHING), id="null"),
+        pytest.param(lambda p: KeyProof(NOTHING, NOTHING), id="nulls"),
     ],
 )
 def test_a_wrong_key_opens_nothing(city: Database, proof: Any) -> None:

@@ -23,6 +23,8 @@ export function showSignIn(desk: Desk, then: () => Promise<void>, why = ""): voi
     desk.main.focus();
   };
   const form = h("form", { class: "form", onsubmit: (event) => void enter(event) },
+    // Managers of passwords look for a name beside one.
+    h("input", { type: "text", autocomplete: "username", value: "Quartier /runs", hidden: true }),
     field(desk.word("key"), key, desk.word("key_hint")),
     h("div", { class: "acts" }, h("button", { class: "primary" }, desk.word("sign_in"))),
   );

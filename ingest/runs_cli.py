@@ -18,7 +18,7 @@ from ingest.raw_store import RawStore
 from ingest.run import Job, run
 from layers.catalogue_files import read_catalogue
 from layers.commands import opened_database, who_and_why
-from layers.errors import LayersError
+from layers.errors import ChangeRefused, LayersError
 from layers.officer import MAX_PAGE, RunsQuery, Signature, parse_gates
 from layers.run_reports import (
     ADDS_UP,
@@ -146,7 +146,7 @@ def accept(
 
 @app.command()
 def load(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Load the kept files of RUN once more; what was accepted of it is heeded."""
+    """Load the kept files of a refused RUN once more; what was accepted of it is heeded."""
     _load(run, as_json=as_json)
 
 
@@ -160,6 +160,7 @@ def _load(run_id: int, *, as_json: bool) -> None:
                 of = show_run(connection, run_id)
                 sources = sources_of(connection, run_id)
             layer, raw = of["layer"], RawStore(settings.raw)
+            _check_still_news(of)
             declared = job_of(catalogue, layer, []).layer
             with progress_bar(console, layer) as tell, raw.laid_out(sources) as files:
                 job = Job(layer=declared, files=files, partial=of["partial"], again=True, raw=raw)
@@ -170,6 +171,17 @@ def _load(run_id: int, *, as_json: bool) -> None:
         _print_json(report.as_json())
     else:
         print_report(Console(), report)
+
+
+def _check_still_news(of: dict[str, Any]) -> None:
+    """Raise ChangeRefused for a run whose files would put older rows in the place of newer ones."""
+    if of["state"] != "refused":
+        raise ChangeRefused(f"run {of['run']} was not refused, so there is nothing to load again")
+    if of["overtaken"]:
+        raise ChangeRefused(
+            f"run {of['run']}: a later run of {of['layer']} ended well; give the files themselves"
+            " to quartier ingest, or go back with quartier history rollback"
+        )
 
 
 def _line(one: dict[str, Any]) -> str:

@@ -140,6 +140,14 @@ def test_what_the_page_accepted_the_command_loads(city: City) -> None:
     assert json.loads(done.stdout)["state"] == "published"
 
 
+def test_old_files_are_not_loaded_over_newer_ones(city: City) -> None:
+    assert load(city, 101)["state"] == "published"
+    for run, said in (("1", "was not refused"), ("2", "a later run of benches ended well")):
+        done = city.quartier("runs", "load", run)
+        assert (done.exit_code, said in done.output) == (1, True)
+    assert city.database.value("SELECT count(*) FROM city.benches") == 101
+
+
 def test_runs_are_listed_with_figures_that_add_up(city: City) -> None:
     path = benches(city, 99)
     path.write_text(path.read_text() + ",steel,4.5,45.5\n")

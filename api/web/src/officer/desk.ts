@@ -110,12 +110,14 @@ export class Desk {
   sayWell(text: string): void {
     this.say(text);
     element("say").dataset.tone = "good";
+    element("say").scrollIntoView({ block: "center" });
   }
 
   fail(error: unknown, again?: () => void): void {
     const text = error instanceof Refused ? error.message : this.word("failed");
     this.say(text);
     element("say").dataset.tone = "bad";
+    element("say").scrollIntoView({ block: "nearest" });
     if (again) {
       element("say").append(" ", h("button", { type: "button", onclick: () => again() }, this.page.words.retry));
     }

@@ -21,27 +21,35 @@ interface Counts {
   removed: number;
 }
 
-export async function showLayer(desk: Desk, layer: string): Promise<void> {
-  const path = `/runs/layers/${encodeURIComponent(layer)}/revisions`;
-  const { revisions } = (await desk.get(path)) as { revisions: Revision[] };
+const PAGE = 50;
+
+export async function showLayer(desk: Desk, layer: string, shown: Revision[] = []): Promise<void> {
+  const last = shown.at(-1);
+  const asked = new URLSearchParams({ limit: String(PAGE), ...(last ? { before: String(last.revision) } : {}) });
+  const path = `/runs/layers/${encodeURIComponent(layer)}/revisions?${asked}`;
+  const found = (await desk.get(path)) as { revisions: Revision[] };
+  const revisions = [...shown, ...found.revisions];
+  const again = (): void => void showLayer(desk, layer, revisions).catch((error: unknown) => desk.fail(error));
+  const more = h("button", { type: "button", onclick: again }, desk.word("more"));
   const newest = revisions[0]?.revision ?? 0;
   const may = desk.may("data:rollback");
   const rows = revisions.map((each) => [
     desk.number(each.revision),
     desk.when(each.made_at),
+    ...(may ? [each.revision < newest ? goBack(desk, layer, each.revision, newest) : desk.word("now")] : []),
     whence(desk, each),
     ...[each.inserted, each.updated, each.deleted].map((count) => desk.number(count)),
-    ...(may ? [each.revision < newest ? goBack(desk, layer, each.revision, newest) : desk.word("now")] : []),
   ]);
   const columns = [
-    `#${desk.word("revision")}`, desk.word("made"), desk.word("whence"), `#${desk.word("inserted")}`,
-    `#${desk.word("updated")}`, `#${desk.word("deleted")}`, ...(may ? [desk.word("rollback")] : []),
+    `#${desk.word("revision")}`, desk.word("made"), ...(may ? [desk.word("rollback")] : []), desk.word("whence"),
+    `#${desk.word("inserted")}`, `#${desk.word("updated")}`, `#${desk.word("deleted")}`,
   ];
   desk.show(
     back(desk),
     h("h2", { class: "first" }, desk.word("revisions_of", { layer: desk.title(layer) })),
     h("p", { class: "small" }, may ? desk.word("rollback_lead") : desk.word("no_scope", { scope: "data:rollback" })),
     rows.length ? table(desk.word("revision"), columns, rows) : h("p", { class: "small" }, desk.word("no_revisions")),
+    ...(found.revisions.length === PAGE ? [h("div", { class: "acts" }, more)] : []),
   );
 }
 
@@ -97,8 +105,8 @@ function openDialog(desk: Desk, layer: string, revision: number, newest: number)
       const done = (await desk.post(path, { revision, seen: newest, ...signed.read() })) as { revision: number };
       dialog.close();
       await showLayer(desk, layer);
+      desk.main.focus({ preventScroll: true });
       desk.sayWell(desk.word("rollback_done", { revision: String(revision), now: String(done.revision) }));
-      desk.main.focus();
     } catch (error) {
       problem.textContent = error instanceof Error ? error.message : String(error);
       act.disabled = false;

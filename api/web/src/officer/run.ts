@@ -122,8 +122,8 @@ function acceptForm(desk: Desk, run: Run): HTMLElement {
     try {
       await desk.post(`/runs/${run.run}/accept`, { gates: wanted, ...signed.read() });
       await showRun(desk, run.run);
+      desk.main.focus({ preventScroll: true });
       desk.sayWell(desk.word("accepted_done"));
-      desk.main.focus();
     } catch (error) {
       desk.fail(error);
     }

@@ -63,7 +63,9 @@ def surround(database: Database, *others: Layer) -> None:
     )
 
 
-def commit_crimes(database: Database, rows: int, *, table: str = "city_raw.crimes") -> None:
+def commit_crimes(
+    database: Database, rows: int, *, table: str = "city_raw.crimes", first: int = 1
+) -> None:
     """So many crimes, of every kind in turn, at places that depend on their number alone."""
     database.run(
         f"INSERT INTO {table} (number, kind, street, at, day, clock, geom)"
@@ -72,6 +74,6 @@ def commit_crimes(database: Database, rows: int, *, table: str = "city_raw.crime
         " date '2026-03-04' + n % 300, time '05:06:07' + n * interval '37 minutes',"
         " ST_Point(2.3 + 0.1 * mod(n * 0.618033988749895, 1),"
         " 48.8 + 0.1 * mod(n * 0.7548776662, 1), 4326)"
-        " FROM generate_series(1, CAST(:rows AS int)) n",
-        kinds=list(KINDS), rows=rows,
+        " FROM generate_series(CAST(:first AS int), CAST(:last AS int)) n",
+        kinds=list(KINDS), first=first, last=first + rows - 1,
     )  # fmt: skip

@@ -15,12 +15,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from layers.backup import _run, back_up
 from layers.errors import ClusterError
 from tests.conftest import Database
 from tests.db.commands import City
 from tests.examples import COMMON
+from tests.privacy import CRIMES, commit_crimes, surround
 
 pytestmark = pytest.mark.db
 
@@ -119,6 +121,27 @@ def test_a_restored_city_goes_on(city: City) -> None:
             for each in (city.database, other.database)
         ]
         assert salts[0] != salts[1], "browsers may have seen later revisions of the same numbers"
+
+
+def test_a_private_layer_comes_back_with_its_exact_rows_and_goes_on_being_private(
+    database: Database, tmp_path: Path
+) -> None:
+    surround(database, CRIMES)
+    commit_crimes(database, 60)
+    city = City(database, tmp_path / "catalogue", tmp_path)
+    path = backed_up(city)
+    tables = ("city.crimes", "city_raw.crimes", "city_raw.crimes__cells")
+    with empty_database(city) as other:
+        assert other.quartier("restore", path).exit_code == 0
+        for table in tables:
+            rows = f"SELECT t::text FROM {table} t ORDER BY 1"
+            assert other.database.run(rows) == database.run(rows)
+        for each in (database, other.database):
+            commit_crimes(each, 5, first=61)
+        seen = "SELECT number, location_method, geom FROM city.crimes ORDER BY 1"
+        assert other.database.run(seen) == database.run(seen)
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            other.database.run("SELECT FROM city_raw.crimes", role="web")
 
 
 def test_a_database_that_holds_layers_is_not_written_over(city: City) -> None:

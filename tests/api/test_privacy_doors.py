@@ -1,0 +1,295 @@
+"""Nothing that a privacy policy hides leaves by any door.
+
+Two cities hold 10 000 crimes each, alike in all that is published and unlike in every exact place
+that is not: whatever anybody asks of them, they answer alike, byte for byte. And no answer holds
+the exact place of a row that is not published exactly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mapbox_vector_tile
+import mercantile
+import numpy as np
+import pytest
+import shapely
+
+from tests.api.conftest import Service, serving
+from tests.conftest import Copies, Database, copied
+from tests.db.commands import City
+from tests.privacy import CRIMES, commit_crimes, surround
+from tests.unit.test_docs import application
+
+pytestmark = [pytest.mark.db, pytest.mark.anyio]
+ROWS = 10_000
+NUMBER = re.compile(rb"-?\d+\.\d+")
+LINKS = re.compile(rb'"links":\[.*?\]')  # which repeat what was asked
+TIME = re.compile(rb'"\d{4}-\d\d-\d\dT[^"]*"|\d{4}-\d\d-\d\d \d\d:\d\d')
+DEGREES_25M = 25 / 111_195
+AROUND = (2.29, 48.79, 2.41, 48.91)
+
+
+def fill(database: Database) -> None:
+    surround(database, CRIMES)
+
+
+cities = copied(fill)
+
+
+@dataclass(frozen=True, slots=True)
+class Cities:
+    """The two cities, and the exact places of both that must not be told."""
+
+    one: Database
+    other: Database
+    hidden: Any  # an array of longitudes and latitudes
+    told: Any  # of the places that are published
+
+
+@pytest.fixture(scope="module")
+def both(cities: Copies) -> Iterator[Cities]:
+    with cities() as one, cities() as other:
+        commit_crimes(one, ROWS)
+        _commit_the_same(one, other)
+        hidden = [
+            place
+            for city in (one, other)
+            for place in city.run(
+                "SELECT ST_X(geom), ST_Y(geom) FROM city_raw.crimes WHERE kind <> 'theft'"
+            )
+        ]
+        told = one.run(
+            "SELECT DISTINCT ST_X(geom), ST_Y(geom) FROM city.crimes WHERE geom IS NOT NULL"
+        )
+        yield Cities(one, other, np.array(hidden), np.array(told))
+
+
+def _commit_the_same(one: Database, other: Database) -> None:
+    """The crimes of one city, moved as far as nobody may notice."""
+    inside = """ST_Contains(d.geom, quartier.cell_envelope(r."#base", r."#finest"))"""
+    rows = one.run(
+        f"""
+        SELECT number, kind, street, at::text, day::text, clock::text, ST_AsHEXEWKB(CASE
+            WHEN kind = 'assault' THEN ST_Point(CASE WHEN ST_X(r.geom) < 2.35 THEN 2.311
+                ELSE 2.377 END, 48.8 + 0.1 * mod(fid * 0.31, 1), 4326)
+            WHEN kind = 'murder' THEN ST_Point(2.3 + 0.1 * mod(fid * 0.17, 1), 48.8123, 4326)
+            WHEN kind = 'burglary' AND EXISTS (SELECT FROM city.districts d WHERE {inside})
+            THEN ST_Translate(ST_Centroid(quartier.cell_envelope("#base", "#finest")),
+                              0.0007 * mod(fid * 0.7, 1) - 0.00035, 0.0007 * mod(fid * 0.9, 1))
+            ELSE r.geom END)
+        FROM city_raw.crimes r ORDER BY fid"""
+    )
+    columns = [[row[n] for row in rows] for n in range(7)]
+    names = ("number", "kind", "street", "at", "day", "clock", "place")
+    other.run(
+        "INSERT INTO city_raw.crimes (number, kind, street, at, day, clock, geom) SELECT number,"
+        " kind, street, at::timestamptz, day::date, clock::time, place::geometry"
+        " FROM unnest("
+        + ", ".join(f"CAST(:{name} AS text[])" for name in names)
+        + f") u ({', '.join(names)})",
+        role="ingest",
+        **dict(zip(names, columns, strict=True)),
+    )
+
+
+@pytest.fixture
+async def services(both: Cities) -> AsyncIterator[tuple[Service, Service]]:
+    async with serving(both.one) as one, serving(both.other) as other:
+        for service in (one, other):
+            await service.caught_up()
+            layers = service.parts.feed.catalog.layers
+            while any(layer.count is None for layer in layers.values()):
+                await asyncio.sleep(0.05)
+                layers = service.parts.feed.catalog.layers
+        yield one, other
+
+
+def some_places(both: Cities, most: int) -> list[tuple[float, float]]:
+    """Places to ask about: exact ones that are hidden, and published ones."""
+    step = max(1, len(both.hidden) // most)
+    return [tuple(place) for place in (*both.hidden[::step], *both.told[:: len(both.told) // most])]
+
+
+# What to ask of each door ------------------------------------------------------------------------
+
+
+def nothing_of_rows(*paths: str) -> Callable[[Cities], list[str]]:
+    return lambda _: list(paths)
+
+
+def ask_items(both: Cities) -> list[str]:
+    """All pages, and boxes that shrink around places, down to nothing."""
+    asked = [f"?limit=10000&bbox={','.join(map(str, AROUND))}", "?limit=10000&as_of=1"]
+    for x, y in some_places(both, 40):
+        for size in (1e-2, 1e-3, 1e-5, 0.0):
+            box = f"{x - size:.9f},{y - size:.9f},{x + size:.9f},{y + size:.9f}"
+            asked.append(f"?limit=1000&bbox={box}")
+    return ["/collections/crimes/items" + each for each in [*asked, "?bbox=2,3", "?limit=x"]]
+
+
+def ask_one_by_one(_: Cities) -> list[str]:
+    return [f"/collections/crimes/items/{fid}" for fid in (*range(1, 60), ROWS, ROWS + 1, "x")]
+
+
+def ask_differences(_: Cities) -> list[str]:
+    return [f"/collections/crimes/diff{asked}" for asked in ("?since=0&limit=1000", "?since=9")]
+
+
+def ask_tiles(both: Cities) -> list[str]:
+    """All coarse tiles, and at finer zooms those of some places."""
+    tiles = set(mercantile.tiles(*AROUND, zooms=range(14)))
+    for x, y in some_places(both, 30):
+        tiles |= {mercantile.tile(x, y, z) for z in (14, 15, 16)}
+    paths = [f"/tiles/crimes/{at.z}/{at.x}/{at.y}.mvt" for at in sorted(tiles)]
+    return [*paths, *(f"{path}?category=theft" for path in paths[:3]), "/tiles/crimes/99/0/0.mvt"]
+
+
+def ask_what_changed(_: Cities) -> list[str]:
+    """The stream itself never ends; what it tells is read in `test_no_change_tells_of_a_place`."""
+    return ["/changes?layers=nothing"]
+
+
+DOORS: dict[str, Callable[[Cities], list[str]]] = {
+    "/": nothing_of_rows("/"),
+    "/openapi.json": nothing_of_rows("/openapi.json"),
+    "/assets": nothing_of_rows("/assets/nothing.js"),
+    "/health/live": nothing_of_rows("/health/live"),
+    "/health/ready": nothing_of_rows("/health/ready"),
+    "/metrics": nothing_of_rows("/metrics"),
+    "/changes": ask_what_changed,
+    "/layers/{layer_id}": nothing_of_rows("/layers/crimes", "/layers/nothing"),
+    "/maps/{map_id}": nothing_of_rows("/maps/crimes"),
+    "/embed/{map_id}": nothing_of_rows("/embed/crimes"),
+    "/styles/{style_id}.json": nothing_of_rows("/styles/crimes.json"),
+    "/collections": nothing_of_rows("/collections"),
+    "/collections/{collection_id}": nothing_of_rows("/collections/crimes"),
+    "/collections/{collection_id}/items": ask_items,
+    "/collections/{collection_id}/items/{fid}": ask_one_by_one,
+    "/collections/{collection_id}/diff": ask_differences,
+    "/tiles/{layers}.json": nothing_of_rows("/tiles/crimes.json"),
+    "/tiles/{layers}/{z}/{x}/{y}.mvt": ask_tiles,
+    "/tiles/{tileset}/{z}/{x}/{y}.{ending}": nothing_of_rows("/tiles/crimes/0/0/0.png"),
+}
+
+
+def every_address(routes: list[Any]) -> Iterator[str]:
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is None:
+            yield route.path
+        else:
+            yield from every_address(inner.routes)
+
+
+def test_every_address_is_a_door_that_is_asked_and_listed() -> None:
+    addresses = set(every_address(application().routes))
+    assert addresses == DOORS.keys()
+    listed = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8")
+    assert [each for each in sorted(addresses) if f"`{each}`" not in listed] == []
+
+
+async def bodies(service: Service, paths: list[str]) -> list[tuple[str, int, bytes]]:
+    """What it answers, but for the moments that it was made at, and its own figures."""
+    answers = []
+    for path in paths:
+        answer = await service.get(path)
+        body = b"" if path == "/metrics" else TIME.sub(b'"then"', answer.content)
+        answers.append((path, answer.status_code, body))
+    return answers
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_no_door_tells_two_cities_apart_or_where_what_is_hidden_is(
+    services: tuple[Service, Service], both: Cities, door: str
+) -> None:
+    asked = DOORS[door](both)
+    one, other = [await bodies(service, asked) for service in services]
+    assert len(one) == len(other)
+    for mine, theirs in zip(one, other, strict=True):
+        assert mine == theirs
+    hidden = shapely.STRtree(shapely.points(both.hidden))
+    known = shapely.STRtree(shapely.points(both.told))
+    seen = 0
+    for path, _, body in one:
+        places, blur = _places_in(path, body)
+        seen += len(places)
+        for number in set(hidden.query(places, predicate="dwithin", distance=DEGREES_25M)[0]):
+            at = places[number]
+            assert len(known.query(at, predicate="dwithin", distance=blur)), (path, at.wkt)
+    assert seen > 100 or door not in ("/collections/{collection_id}/items", DETAIL)
+
+
+DETAIL = "/tiles/{layers}/{z}/{x}/{y}.mvt"
+
+
+def _places_in(path: str, body: bytes) -> tuple[Any, float]:
+    """Every pair of numbers that could be a place of the city, and how precisely it is told. The
+    means of cells, which are no places of anybody, are left out.
+    """
+    if path.endswith(".mvt"):
+        return _places_in_tile(path, body)
+    numbers = [float(number) for number in NUMBER.findall(LINKS.sub(b"", body))]
+    pairs = [
+        pair
+        for pair in itertools.pairwise(numbers)
+        if AROUND[0] < pair[0] < AROUND[2] and AROUND[1] < pair[1] < AROUND[3]
+    ]
+    return shapely.points(np.array(pairs).reshape(-1, 2)), 2e-6
+
+
+def _places_in_tile(path: str, body: bytes) -> tuple[Any, float]:
+    z, x, y = (int(part) for part in path.removesuffix(".mvt").split("/")[3:])
+    pairs = []
+    if z <= 22 and body[:1] != b"{":
+        layers = mapbox_vector_tile.decode(body, default_options={"y_coord_down": True})
+        bounds = mercantile.xy_bounds(x, y, z)
+        width = bounds.right - bounds.left
+        for feature in layers.get("crimes", {"features": []})["features"]:
+            if "point_count" not in feature["properties"]:
+                across, down = feature["geometry"]["coordinates"]
+                pairs.append(
+                    mercantile.lnglat(
+                        bounds.left + across / 4096 * width, bounds.top - down / 4096 * width
+                    )
+                )
+    return shapely.points(np.array(pairs).reshape(-1, 2)), 1.5 * 360 / 2**z / 4096
+
+
+async def test_no_change_tells_of_a_place_that_is_hidden(both: Cities) -> None:
+    """What `/changes` tells and tiles are versioned by."""
+    told = "SELECT layer_id, z, cell, parts, revision FROM quartier.public_changes ORDER BY 1, 2, 3"
+    state = "SELECT layer_id, revision, base_revision FROM quartier.public_state ORDER BY 1"
+    for asked in (told, state):
+        assert both.one.run(asked, role="web") == both.other.run(asked, role="web")
+    before = both.one.run(told)
+    both.one.run(
+        "UPDATE city_raw.crimes SET geom = ST_Translate(geom, 0.001, 0) WHERE kind = 'murder'"
+    )
+    both.other.run("UPDATE city_raw.crimes SET street = street || 'x' WHERE kind = 'murder'")
+    assert both.one.run(told) == before == both.other.run(told)
+
+
+def test_an_archive_holds_what_tiles_hold(both: Cities, tmp_path: Path) -> None:
+    made = []
+    for database in (both.one, both.other):
+        folder = tmp_path / database.name
+        folder.mkdir()
+        file = folder / "crimes.mbtiles"
+        done = City(database, folder, folder).quartier("export", "crimes", file, "--maxzoom", "14")
+        assert done.exit_code == 0, done.output
+        with sqlite3.connect(file) as archive:
+            tiles = (
+                "SELECT zoom_level, tile_column, tile_row, tile_data FROM tiles ORDER BY 1, 2, 3"
+            )
+            made.append([(*row[:3], gzip.decompress(row[3])) for row in archive.execute(tiles)])
+    assert made[0] == made[1]
+    assert len(made[0]) > 50

@@ -49,7 +49,7 @@ def _start(*, load: bool) -> None:
                 load_declared(urls.ingest, catalogue, console, RawStore(store.raw))
             shown = web.public_url or f"http://{web.host}:{web.port}"
             console.print(f"\n[bold]Quartier is up:[/] {shown}/   (Ctrl-C stops it)")
-            serve_web(urls.web, web, store.home)
+            serve_web(urls.web, web, store.home, officer_url=urls.officer)
     except (LayersError, IngestError) as exc:
         Console(stderr=True).print(str(exc), markup=False, highlight=False, style="red")
         raise typer.Exit(1) from exc

@@ -15,9 +15,10 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from api import pages, problems, styles_routes
 from api.assets import Assets
+from api.door import Door
 from api.head import HeadAsGet
 from api.metrics import Meter
-from api.routers import changes, collections, health, metrics, tilejson
+from api.routers import changes, collections, health, metrics, runs, tilejson
 from api.settings import ApiSettings
 from api.streams import Streams
 from api.tile_path import TilePath
@@ -51,6 +52,7 @@ class State(TypedDict):
     feed: Feed
     streams: Streams
     announcements: Announcements
+    door: Door
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Parts:
     streams: Streams
     public_url: str | None = None
     tilesets: Tilesets = field(default_factory=Tilesets)
+    door: Door = field(default_factory=Door)
 
     @classmethod
     def from_settings(cls, settings: ApiSettings, budget: Budget | None = None) -> Parts:
@@ -86,8 +89,9 @@ class Parts:
         renderer = Renderer(tiles, feed, memory, shared, budget)
         streams = Streams(settings.streams)
         return cls(
-            feed, tiles, queries, renderer, Announcements(feed), hot, streams, settings.public_url
-        )
+            feed, tiles, queries, renderer, Announcements(feed), hot, streams, settings.public_url,
+            door=Door.from_settings(settings),
+        )  # fmt: skip
 
 
 def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> TilesetPath:
@@ -108,7 +112,7 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
         title="Quartier", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None
     )
     problems.install(app)
-    for module in (health, metrics, tilejson, changes, collections, styles_routes, pages):
+    for module in (health, metrics, tilejson, changes, collections, styles_routes, runs, pages):
         app.include_router(module.router)
     app.mount("/assets", Assets(ASSETS))
     app.add_middleware(
@@ -137,6 +141,7 @@ async def _running(parts: Parts, meter: Meter) -> AsyncIterator[None]:
     await parts.renderer.tiers.close()
     await parts.tiles.close()
     await parts.queries.close()
+    await parts.door.close()
 
 
 def _state(parts: Parts, meter: Meter) -> State:
@@ -151,6 +156,7 @@ def _state(parts: Parts, meter: Meter) -> State:
         feed=parts.feed,
         streams=parts.streams,
         announcements=parts.announcements,
+        door=parts.door,
     )
 
 

@@ -18,6 +18,7 @@ from api.web.describe import Reader, describe_layer, describe_map, find_map
 from api.web.words import RIGHT_TO_LEFT, languages, preferred_language, words
 from layers.catalog import Catalog
 from layers.errors import LayerNotFound, MapNotFound
+from layers.model import Map, in_language
 from styles.colours import Theme
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -99,6 +100,34 @@ def _map_page(
     except MapNotFound:
         return _page(request, "not_found.html", reader, {}, status=404)
     return _page(request, template, reader, {"map": describe_map(catalog, drawn, reader)})
+
+
+def runs_page(request: Request, catalog: Catalog, reader: Reader) -> HTMLResponse:
+    """The officers' page. It holds nothing that needs a key: it asks for that, and then for runs.
+
+    No other page may frame it, or a click on a button could be meant for something else.
+    """
+    shown = {
+        "maps": {
+            layer_id: next((m.id for m in catalog.maps.values() if layer_id in _drawn(m)), layer_id)
+            for layer_id, each in catalog.layers.items()
+            if each.layer.has_geometry
+        },
+        "titles": {
+            layer_id: in_language(each.layer.title, reader.language)
+            for layer_id, each in catalog.layers.items()
+        },
+    }
+    answer = _page(request, "runs.html", reader, shown)
+    answer.headers["Content-Security-Policy"] = _policy(request, framed_by="'none'")
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["Vary"] = "Accept, Accept-Language"
+    return answer
+
+
+def _drawn(of: Map) -> set[str]:
+    return {at.id for at in of.layers}
 
 
 def _page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from http import HTTPStatus
 from typing import Any
 
@@ -11,24 +12,36 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from api.door import DoorClosed, TooManyWrongKeys
 from api.streams import StreamsFull
 from layers.errors import (
+    ChangeRefused,
     FeatureNotFound,
+    KeyRefused,
     LayerNotFound,
     LayersError,
     MapNotFound,
     QueryRefused,
+    RunNotFound,
+    ScopeMissing,
     StoreBusy,
     StoreUnavailable,
 )
 from tiles.errors import AddressRefused, TilesError, TilesetUnavailable
 
 RETRY_AFTER_S = "2"
+LARGEST, LONGEST = 1 << 53, 2_000  # of a value that is shown again
 STATUS: dict[type[Exception], HTTPStatus] = {
     LayerNotFound: HTTPStatus.NOT_FOUND,
     MapNotFound: HTTPStatus.NOT_FOUND,
     FeatureNotFound: HTTPStatus.NOT_FOUND,
+    RunNotFound: HTTPStatus.NOT_FOUND,
     QueryRefused: HTTPStatus.BAD_REQUEST,
+    KeyRefused: HTTPStatus.UNAUTHORIZED,
+    ScopeMissing: HTTPStatus.FORBIDDEN,
+    ChangeRefused: HTTPStatus.CONFLICT,
+    TooManyWrongKeys: HTTPStatus.TOO_MANY_REQUESTS,
+    DoorClosed: HTTPStatus.SERVICE_UNAVAILABLE,
     AddressRefused: HTTPStatus.BAD_REQUEST,
     StoreBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -53,6 +66,8 @@ class Problem:
         }
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
             self.headers["retry-after"] = RETRY_AFTER_S
+        if status is HTTPStatus.UNAUTHORIZED:
+            self.headers["www-authenticate"] = 'Bearer realm="Quartier"'
 
     def response(self) -> Response:
         return Response(self.body, self.status.value, self.headers)
@@ -62,11 +77,24 @@ def problem_of(exc: Exception) -> Problem:
     """The answer to an exception; one that nobody meant shows nothing of itself."""
     status = next((STATUS[kind] for kind in type(exc).__mro__ if kind in STATUS), None)
     if status is None:
-        log.error("unexpected error", exc_info=exc)
+        # The places and never the values: among those are rows, and what came with the request.
+        log.error("unexpected error", exception="".join(traceback.format_exception(exc)).rstrip())
         return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong on our side")
     if isinstance(exc, QueryRefused | AddressRefused):
         return Problem(status, str(exc), parameter=exc.parameter, value=exc.value, fix=exc.fix)
-    return Problem(status, str(exc))
+    problem = Problem(status, str(exc))
+    if isinstance(exc, TooManyWrongKeys):
+        problem.headers["retry-after"] = str(exc.wait_s)
+    return problem
+
+
+def _shown(value: object) -> object:
+    """What was given, fit for JSON: a body may hold numbers and letters that JSON cannot say."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int) and abs(value) < LARGEST:
+        return value
+    return str(value)[:LONGEST].encode("utf-8", "replace").decode()
 
 
 def install(app: FastAPI) -> None:
@@ -78,12 +106,12 @@ def install(app: FastAPI) -> None:
     async def invalid(_: Request, exc: Exception) -> Response:
         assert isinstance(exc, RequestValidationError)
         first = exc.errors()[0]
-        name = str(first["loc"][-1])
+        name, value = str(first["loc"][-1]), _shown(first.get("input"))
         return Problem(
             HTTPStatus.BAD_REQUEST,
-            f"{name}={first.get('input')}: {first['msg']}",
+            f"{name}={value}: {first['msg']}",
             parameter=name,
-            value=first.get("input"),
+            value=value,
             fix=first["msg"],
         ).response()
 

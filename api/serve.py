@@ -39,9 +39,13 @@ def default_cache(home: Path) -> str:
     return (home / "cache" / "tiles").as_uri()
 
 
-def serve(web_url: str, settings: ApiSettings, home: Path) -> None:
+def serve(
+    web_url: str, settings: ApiSettings, home: Path, *, officer_url: str | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM. Workers read their settings from the environment."""
     os.environ["QUARTIER_WEB_DATABASE_URL"] = web_url
+    if officer_url is not None:
+        os.environ["QUARTIER_OFFICER_DATABASE_URL"] = officer_url
     if settings.cache_url is None:
         os.environ["QUARTIER_CACHE_URL"] = default_cache(home)
     with tempfile.TemporaryDirectory(prefix="quartier-metrics-") as folder:

@@ -26,6 +26,10 @@ class ApiSettings(BaseSettings):
     web_database_url: SecretStr | None = Field(
         default=None, description="Database of the readers; logs in as quartier_web."
     )
+    officer_database_url: SecretStr | None = Field(
+        default=None,
+        description="Database of requests that carry a key; logs in as quartier_officer.",
+    )
     cache_bytes: int = Field(
         default=256 * 1024 * 1024, ge=0, description="Memory for finished tiles, in each worker."
     )

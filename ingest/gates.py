@@ -42,9 +42,10 @@ class Acceptance:
     gates: tuple[str, ...]
     by: str
     note: str
+    run: int | None = None  # the refused run that it was said of
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class GatesHeld(IngestError):

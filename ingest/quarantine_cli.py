@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Iterator
@@ -22,12 +21,11 @@ from layers.commands import opened_database, who_and_why
 from layers.errors import LayersError
 from layers.quarantine import CurrentRun, WithheldRow, accept_rows, current_run, withheld_rows
 from layers.settings import StoreSettings
+from layers.spreadsheets import HEAD, withheld_csv
 
 app = typer.Typer(no_args_is_help=True, help="Look at what is withheld from a layer, and mend it.")
 LayerArgument = Annotated[str, typer.Argument(help="The layer's id.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-HEAD = ("id", "file", "line", "column", "key", "reason", "acceptable", "content")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 @app.command("list")
@@ -131,17 +129,9 @@ def _as_json(row: WithheldRow) -> dict[str, Any]:
 
 
 def _write_csv(out: TextIO, rows: Iterator[WithheldRow]) -> int:
-    """Write the entries; cells that a spreadsheet would run begin with an apostrophe."""
-    writer = csv.writer(out)
-    writer.writerow(HEAD)
+    out.write(withheld_csv([]))
     count = 0
     for row in rows:
         count += 1
-        content = json.dumps(row.content, ensure_ascii=False)
-        cells = [row.id, row.file, row.line, row.column, row.key, row.reason, row.acceptable]
-        writer.writerow([_safe(cell) for cell in [*cells, content]])
+        out.write(withheld_csv([_as_json(row)], head=False))
     return count
-
-
-def _safe(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -102,6 +102,7 @@ def run(ingest_url: str, job: Job, progress: Progress = _no_progress) -> Report:
                 _keep(job.raw, sources)
             record.start(sources, version("quartier"))
             try:
+                job = _heeding(record, job, sources)
                 return _Run(ingest_url, engine, record, job, progress, started).go(sources)
             except Exception as exc:
                 known = isinstance(exc, (IngestError, LayersError))
@@ -115,6 +116,19 @@ def run(ingest_url: str, job: Job, progress: Progress = _no_progress) -> Report:
                     record.release()
     finally:
         engine.dispose()
+
+
+def _heeding(record: RunRecord, job: Job, sources: Sequence[dict[str, Any]]) -> Job:
+    """The job, with what somebody accepted of a refused run of the same files; a word given with
+    the job itself goes before it.
+    """
+    if job.accepted is not None:
+        return job
+    found = record.waiting_acceptance(sources, partial=job.partial)
+    if found is None:
+        return job
+    accepted = Acceptance(gates=tuple(found.gates), by=found.by, note=found.note, run=found.run)
+    return replace(job, accepted=accepted)
 
 
 def _check_files(job: Job) -> None:
@@ -173,7 +187,7 @@ def reading_hash(job: Job) -> str:
     for column in told["columns"]:
         for word in ("label", "description", "unit"):
             del column[word]
-    told["source"] = layer.source.model_dump(mode="json", exclude={"files"})
+    told["source"] = layer.source.model_dump(mode="json", exclude={"files", "late_after_h"})
     told["partial"] = job.partial
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -309,6 +323,9 @@ class _Run:
             state, checksum=checksum, config_hash=config, revision=merged.revision,
             counts=asdict(counts), facts=list(self._facts), message=message,
         )  # fmt: skip
+        accepted = self._job.accepted
+        if accepted is not None and accepted.run is not None:
+            self._record.use_acceptance(accepted.run)
         return Report(
             layer=self._job.layer.id,
             run=self._record.id,

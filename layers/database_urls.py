@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
 
 from layers.errors import StoreUnavailable
 from layers.settings import StoreSettings
@@ -51,17 +52,21 @@ def existing_urls(settings: StoreSettings) -> DatabaseUrls:
     if settings.database_url is None:
         raise ValueError("no QUARTIER_DATABASE_URL")
     owner = _libpq_url(settings.database_url.get_secret_value(), "QUARTIER_DATABASE_URL")
-    if settings.web_database_url is None:
-        web = acting_as(owner, "quartier_web")
-    else:
-        web = _libpq_url(settings.web_database_url.get_secret_value(), "QUARTIER_WEB_DATABASE_URL")
-    check_reachable(owner)
-    return DatabaseUrls(
+    urls = DatabaseUrls(
         owner=owner,
         ingest=acting_as(owner, "quartier_ingest"),
-        officer=acting_as(owner, "quartier_officer"),
-        web=web,
+        officer=_own_login(settings.officer_database_url, "officer", owner),
+        web=_own_login(settings.web_database_url, "web", owner),
     )
+    check_reachable(owner)
+    return urls
+
+
+def _own_login(url: SecretStr | None, role: str, owner: str) -> str:
+    """The URL that the settings name for a role, or the owner's login in that role."""
+    if url is None:
+        return acting_as(owner, f"quartier_{role}")
+    return _libpq_url(url.get_secret_value(), f"QUARTIER_{role.upper()}_DATABASE_URL")
 
 
 def acting_as(url: str, role: str) -> str:

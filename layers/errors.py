@@ -7,6 +7,9 @@ LayersError
 ├── FeatureNotFound     the layer has no feature with this id
 ├── QueryRefused        a parameter is wrong; carries its name, value and fix
 ├── ChangeRefused       a change to a layer would lose or break something
+├── RunNotFound         no run has this number
+├── KeyRefused          no key was shown, or none that is valid
+├── ScopeMissing        the key is valid, and not for this
 ├── StoreUnavailable    PostGIS cannot be reached
 │   └── StoreBusy       PostGIS is there, but every connection is taken
 └── ClusterError        the embedded PostGIS cannot be made or started
@@ -64,6 +67,18 @@ class QueryRefused(LayersError):
 
 class ChangeRefused(LayersError):
     """A change to a layer would lose or break something."""
+
+
+class RunNotFound(LayersError):
+    """No run has this number, or none that may be seen."""
+
+
+class KeyRefused(LayersError):
+    """No key was shown, or none that is valid."""
+
+
+class ScopeMissing(LayersError):
+    """The key is valid, and does not allow this."""
 
 
 class StoreUnavailable(LayersError):

@@ -6,7 +6,6 @@ it. History is read through a view; only a rollback writes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +14,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from layers.errors import ChangeRefused, LayerNotFound, QueryRefused
+from layers.errors import LayerNotFound, QueryRefused
 from layers.model import Layer
 from layers.read import (
     FeaturePage,
@@ -26,16 +25,9 @@ from layers.read import (
     in_bbox,
     page_of,
 )
-from layers.sql import ident
+from layers.sqlstates import meant_errors
 from layers.store import Store
-from layers.tables import (
-    HISTORY_VIEWS,
-    content_names,
-    history_table,
-    layer_table,
-    past_table,
-    rows_table,
-)
+from layers.tables import HISTORY_VIEWS, content_names, history_table, layer_table
 
 REVISION = """
     SELECT max(revision) FILTER (WHERE $2::timestamptz IS NULL OR made_at <= $2) AS revision,
@@ -268,41 +260,9 @@ def roll_back(
     Only rows that have changed since are touched. Raises ChangeRefused for a revision that never
     was. Takes the layer's lock; the caller commits.
     """
-    table, past = rows_table(layer), past_table(layer)
-    connection.execute(sa.text("SELECT quartier.lock(:layer)"), {"layer": layer.id})
-    found = "SELECT revision, rollback_from FROM quartier.layer_state WHERE layer_id = :layer"
-    newest, first = connection.execute(sa.text(found), {"layer": layer.id}).one()
-    if not 0 <= revision < newest:
-        raise ChangeRefused(
-            f"layer {layer.id}: {revision} is no earlier revision; the newest is {newest}"
-        )
-    if revision < first:
-        raise ChangeRefused(f"layer {layer.id}: the past is kept from revision {first} on")
-    names = [ident(name) for name in content_names(layer)]
-    was = "h.valid_from <= :revision AND h.valid_to > :revision"
-    sets = ", ".join(f"{name} = h.{name}" for name in names)
-    listed, values = ", ".join(names), ", ".join(f"h.{name}" for name in names)
-    gone = (
-        f"DELETE FROM {table} t WHERE t.since > :revision"
-        f" AND NOT EXISTS (SELECT FROM {past} h WHERE h.fid = t.fid AND {was})"
-    )
-    changed = f"UPDATE {table} t SET {sets} FROM {past} h WHERE h.fid = t.fid AND {was}"
-    back = (
-        f"INSERT INTO {table} (fid, {listed}) OVERRIDING SYSTEM VALUE"
-        f" SELECT h.fid, {values} FROM {past} h WHERE {was}"
-        f" AND NOT EXISTS (SELECT FROM {table} t WHERE t.fid = h.fid)"
-    )
-    done = [
-        connection.execute(sa.text(statement), {"revision": revision}).rowcount
-        for statement in (gone, changed, back)
-    ]
-    after = int(connection.scalar(sa.text(found), {"layer": layer.id}) or 0)
-    said = json.dumps({"back_to": revision, "by": by, "note": note})
-    connection.execute(
-        sa.text(
-            "UPDATE quartier.revisions SET note = CAST(:said AS jsonb)"
-            " WHERE layer_id = :layer AND revision = :revision AND :revision > :before"
-        ),
-        {"said": said, "layer": layer.id, "revision": after, "before": newest},
-    )
-    return RolledBack(revision=after, deleted=done[0], updated=done[1], inserted=done[2])
+    with meant_errors():
+        done = connection.execute(
+            sa.text("SELECT * FROM quartier.roll_back(:layer, :revision, NULL, :by, :note)"),
+            {"layer": layer.id, "revision": revision, "by": by, "note": note},
+        ).one()
+    return RolledBack(**done._mapping)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable
@@ -14,14 +15,26 @@ from rich.console import Console
 
 from layers import retention
 from layers.commands import opened_database, who_and_why
-from layers.errors import LayersError
-from layers.history import RolledBack, declared_layer, roll_back
+from layers.errors import LayersError, QueryRefused
+from layers.history import (
+    MAX_CHANGES,
+    Diff,
+    DiffQuery,
+    RolledBack,
+    declared_layer,
+    read_diff,
+    resolve,
+    roll_back,
+)
+from layers.model import Layer
 from layers.settings import StoreSettings
+from layers.store import Store
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="Look at the revisions of a layer, and go back.")
 LayerArgument = Annotated[str, typer.Argument(help="The layer's id.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NOW = "9999-12-31T23:59:59Z"
 LISTED = """
     SELECT revision, made_at, inserted, updated, deleted, run_id AS run, made_by, note
     FROM quartier.revisions WHERE layer_id = :layer ORDER BY revision DESC LIMIT :most"""
@@ -53,6 +66,50 @@ def list_revisions(
         )
         said = f"{one['revision']:>6}  {one['made_at'].isoformat(' ', 'seconds')}  {counts} ({by})"
         Console().print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def diff(  # noqa: PLR0913
+    layer: LayerArgument,
+    since: Annotated[str, typer.Argument(help="A revision, or an instant (RFC 3339).")],
+    until: Annotated[str, typer.Argument(help="The same; without it, now.")] = NOW,
+    most: Annotated[int, typer.Option(min=1, max=MAX_CHANGES, help="How many changes.")] = 100,
+    after: Annotated[int, typer.Option(min=0, help="Those with a greater fid.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what differs between two revisions of a layer, as everybody may see it.
+
+    Example: quartier history diff trees 11 12
+    """
+
+    async def ask(url: str, declared: Layer) -> Diff:
+        store = Store(url, size=1)
+        try:
+            first = await resolve(store, layer, "since", since)
+            last = await resolve(store, layer, "until", until)
+            if first > last:
+                raise QueryRefused("since", since, f"is later than until, revision {last}")
+            query = DiffQuery(layer=declared, since=first, until=last, after=after, limit=most)
+            return await read_diff(store, query)
+        finally:
+            await store.close()
+
+    try:
+        with opened_database(StoreSettings()) as (urls, engine):
+            with engine.connect() as connection:
+                declared = declared_layer(connection, layer).as_published()
+            found = asyncio.run(ask(urls.web, declared))
+    except LayersError as exc:
+        Console(stderr=True).print(str(exc), markup=False, highlight=False, style="red")
+        raise typer.Exit(1) from exc
+    if as_json:
+        sys.stdout.write(json.dumps({"layer": layer, **asdict(found)}, default=str) + "\n")
+        return
+    for one in found.changes:
+        fields = f": {', '.join(one['fields'])}" if "fields" in one else ""
+        Console().print(f"  {one['fid']} {one['change']}{fields}", markup=False, highlight=False)
+    told = ", ".join(f"{count:,} {kind}" for kind, count in found.counts.items())
+    Console().print(f"{layer}: {told}", markup=False, highlight=False)
 
 
 @app.command()

@@ -173,6 +173,12 @@ class Source(Value):
     complete: bool = Field(
         default=True, description="the files hold the whole layer, so rows not in them are deleted"
     )
+    late_after_h: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="hours without a load that ended well, after which /runs calls the layer late",
+    )
 
 
 class StyleClass(Value):

@@ -28,6 +28,16 @@ class LastRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingAcceptance:
+    """Gates that the next load of a refused run's files may pass, by whom and why."""
+
+    run: int
+    gates: Sequence[str]
+    by: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Withheld:
     """One row of `quartier.quarantine`. Without `column`, the whole row is withheld."""
 
@@ -160,6 +170,37 @@ class RunRecord:
         encoded = {name: json.dumps(value) for name, value in values.items()}
         self._connection.execute(
             sa.text(f"UPDATE quartier.runs SET {sets} WHERE id = :run"), {"run": self.id, **encoded}
+        )
+
+    def waiting_acceptance(
+        self, sources: Sequence[dict[str, Any]], *, partial: bool
+    ) -> WaitingAcceptance | None:
+        """What somebody accepted of a refused run of these very files; void once a later run of
+        the layer has ended well.
+        """
+        row = self._connection.execute(
+            sa.text(
+                "SELECT r.run, a.gates, a.accepted_by AS by, a.note FROM quartier.acceptances a"
+                " JOIN quartier.run_reports r ON r.run = a.run_id"
+                " WHERE a.layer_id = :layer AND a.used_by IS NULL AND NOT r.overtaken"
+                " AND r.partial = :partial"
+                " AND ARRAY(SELECT s ->> 'sha256'"
+                " FROM jsonb_array_elements(r.sources) s ORDER BY 1)"
+                " = CAST(:digests AS text[]) ORDER BY r.run DESC LIMIT 1"
+            ),
+            {
+                "layer": self.layer_id,
+                "partial": partial,
+                "digests": sorted(str(source["sha256"]) for source in sources),
+            },
+        ).first()
+        return WaitingAcceptance(**row._mapping) if row else None
+
+    def use_acceptance(self, of_run: int) -> None:
+        """Say that this run was published by what was accepted of an earlier one."""
+        self._connection.execute(
+            sa.text("UPDATE quartier.acceptances SET used_by = :run WHERE run_id = :of"),
+            {"run": self.id, "of": of_run},
         )
 
     def revision(self) -> int:

@@ -36,6 +36,11 @@ class StoreSettings(BaseSettings):
         description="URL of the same database for reading, logged in as a member of quartier_web; "
         "without one the owner's login sets that role, which is weaker",
     )
+    officer_database_url: SecretStr | None = Field(
+        default=None,
+        description="URL of the same database for requests that carry a key, logged in as a member"
+        " of quartier_officer; without one the owner's login sets that role, which is weaker",
+    )
     home: Path = Field(
         default_factory=default_home,
         description="directory of all state: the embedded PostGIS, caches, archives",

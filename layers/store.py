@@ -1,4 +1,4 @@
-"""The web's way to PostGIS: a bounded asyncpg pool that reads and never writes."""
+"""The web's way to PostGIS: a bounded asyncpg pool that reads; only that of officers writes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,25 @@ QUERY_SETTINGS = {
 class Store:
     """At most `size` connections, at most `queue` callers waiting for one.
 
-    A query that runs longer than `timeout_s` is cancelled by PostgreSQL.
+    A query that runs longer than `timeout_s` is cancelled by PostgreSQL. `writes` lets functions
+    write that the login may call.
     """
 
-    def __init__(self, url: str, *, size: int, queue: int = 64, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        size: int,
+        queue: int = 64,
+        timeout_s: float = 10.0,
+        writes: bool = False,
+    ) -> None:
         self.url = url
         self._size = size
         self._queue = queue
         self._settings = QUERY_SETTINGS | {"statement_timeout": str(int(timeout_s * 1000))}
+        if writes:
+            self._settings["default_transaction_read_only"] = "off"
         self._pool: asyncpg.Pool | None = None
         self._asking = 0
         self._opening = asyncio.Lock()

@@ -12,7 +12,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 1200,
     rollupOptions: {
-      input: ["map", "embed", "read"].flatMap((page) => [`src/${page}.ts`, `src/${page}.css`]),
+      input: ["map", "embed", "read", "runs"].flatMap((page) => [`src/${page}.ts`, `src/${page}.css`]),
     },
   },
 });

@@ -55,7 +55,9 @@ async def serving(
     database: Database, *, budget: Budget | None = None, **settings: Any
 ) -> AsyncIterator[Service]:
     """An application that has started; it stops when the block ends."""
-    told = {"web_database_url": database.urls.web, "public_url": BASE} | settings
+    urls = database.urls
+    told = {"web_database_url": urls.web, "officer_database_url": urls.officer, "public_url": BASE}
+    told |= settings
     parts = Parts.from_settings(ApiSettings.model_validate(told), budget)
     app = create_app(parts)
     async with _started(app) as state:

@@ -178,6 +178,16 @@ DOORS: dict[str, Callable[[Cities], list[str]]] = {
     "/tiles/{layers}.json": nothing_of_rows("/tiles/crimes.json"),
     "/tiles/{layers}/{z}/{x}/{y}.mvt": ask_tiles,
     "/tiles/{tileset}/{z}/{x}/{y}.{ending}": nothing_of_rows("/tiles/crimes/0/0/0.png"),
+    # Of officers: asked without a key, as anybody may.
+    "/runs": nothing_of_rows("/runs", "/runs?layer=crimes"),
+    "/runs/key": nothing_of_rows("/runs/key"),
+    "/runs/freshness": nothing_of_rows("/runs/freshness"),
+    "/runs/{run_id}": nothing_of_rows("/runs/1", "/runs/9"),
+    "/runs/{run_id}/quarantine": nothing_of_rows("/runs/1/quarantine"),
+    "/runs/{run_id}/quarantine.csv": nothing_of_rows("/runs/1/quarantine.csv"),
+    "/runs/{run_id}/accept": nothing_of_rows("/runs/1/accept"),
+    "/runs/layers/{layer_id}/revisions": nothing_of_rows("/runs/layers/crimes/revisions"),
+    "/runs/layers/{layer_id}/rollback": nothing_of_rows("/runs/layers/crimes/rollback"),
 }
 
 

@@ -47,6 +47,8 @@ def city(database: Database, tmp_path: Path) -> City:
     for text in (ROWS, ROWS.replace("\n7,", "\n,").replace("T10", "T11")):
         loaded = made.quartier("ingest", "trees", made.file("trees.csv", text))
         assert loaded.exit_code == 0, loaded.output
+    key = ("--name", "desk", "--scope", "runs:read", "--by", "Ana")
+    assert made.quartier("keys", "create", *key).exit_code == 0
     database.run("DELETE FROM city.trees WHERE number = '3'")
     database.run(
         "INSERT INTO city.paths (name, geom) VALUES ('x', 'SRID=4326;LINESTRING(4 45, 5 46)')"
@@ -85,6 +87,7 @@ def everything(database: Database) -> dict[str, Any]:
         for table in (
             "city.trees", "city.paths", "city_history.trees", "quartier.revisions",
             "quartier.runs", "quartier.quarantine", "quartier.layers", "city_overview.trees",
+            "quartier.keys", "quartier.key_audit",
         )
     }  # fmt: skip
 

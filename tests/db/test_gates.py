@@ -17,7 +17,7 @@ from tests.examples import layer
 pytestmark = pytest.mark.db
 
 WITHIN = {"extent": {"within": [4, 45, 5, 46]}}
-ANA = {"by": "Ana", "note": "the old rows were a test"}
+ANA: dict[str, Any] = {"by": "Ana", "note": "the old rows were a test"}
 
 
 def benches(**gates: object) -> Layer:

@@ -27,6 +27,7 @@ COMMANDS = {
     "tile": "tiles.cli:tile",
     "export": "tiles.cli:export",
     "bake": "api.bake_cli:bake",
+    "doctor": "quartier_doctor:doctor",
 }
 
 

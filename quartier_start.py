@@ -10,6 +10,7 @@ from api.serve import serve as serve_web
 from api.settings import ApiSettings
 from ingest.cli import load_declared
 from ingest.errors import IngestError
+from ingest.raster_cli import load_rasters
 from ingest.raw_store import RawStore
 from layers.catalogue_files import read_catalogue
 from layers.cli import apply_catalogue
@@ -44,9 +45,10 @@ def _start(*, load: bool) -> None:
             prepare_database(urls.owner)
             if load:
                 catalogue = read_catalogue(store.catalogue)
-                for step in apply_catalogue(urls.ingest, catalogue):
+                for step in apply_catalogue(urls.ingest, catalogue, rasters=store.rasters):
                     console.print(f"  {step.says}")
                 load_declared(urls.ingest, catalogue, console, RawStore(store.raw))
+                load_rasters(urls.ingest, catalogue, console, store.rasters)
             shown = web.public_url or f"http://{web.host}:{web.port}"
             console.print(f"\n[bold]Quartier is up:[/] {shown}/   (Ctrl-C stops it)")
             serve_web(urls.web, web, store.home)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,8 @@ import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.dtypes import can_cast_dtype
 from rasterio.enums import ColorInterp, Compression
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.shutil import copy as gdal_copy
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
@@ -52,6 +52,7 @@ def opened(path: Path) -> Iterator[Any]:
     """The raster, by the GeoTIFF driver alone. What GDAL says becomes a SourceRefused."""
     try:
         with (
+            warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
             rasterio.Env(**GDAL),
             rasterio.open(path, driver="GTiff", sharing=False) as dataset,
         ):
@@ -98,25 +99,19 @@ def _check_bands(dataset: Any, name: str, tileset: Tileset) -> None:
     if tileset.raster.bands and max(tileset.raster.bands) > dataset.count:
         said = f"has {dataset.count} bands; raster.bands names {max(tileset.raster.bands)}"
         raise SourceRefused(name, f"{said}: correct raster.bands")
-    kind, nodata = dataset.dtypes[0], dataset.nodata
-    if nodata is not None and not can_cast_dtype(nodata, kind):
-        raise SourceRefused(
-            name, f"says that {nodata:g} means no data, which is no value of its type {kind};"
-            " correct it: gdal_edit.py -a_nodata VALUE, or -unsetnodata",
-        )  # fmt: skip
 
 
 def _check_place(dataset: Any, name: str) -> None:
     """It says where it lies, and that is where tiles are."""
-    if dataset.crs is None:
-        raise SourceRefused(
-            name, "does not say its CRS; add the right one: gdal_edit.py -a_srs EPSG:CODE"
-        )
-    if dataset.transform.is_identity or dataset.gcps[0]:
+    if dataset.gcps[0] or (dataset.crs is not None and dataset.transform.is_identity):
         raise SourceRefused(
             name, "does not say where its pixels lie (it has control points alone, or nothing);"
             " place it first: gdalwarp, or gdal_edit.py -a_ullr WEST NORTH EAST SOUTH",
         )  # fmt: skip
+    if dataset.crs is None:
+        raise SourceRefused(
+            name, "does not say its CRS; add the right one: gdal_edit.py -a_srs EPSG:CODE"
+        )
     if dataset.transform.is_degenerate:
         raise SourceRefused(name, "has pixels without a size; correct its georeference")
     corners = [dataset.transform @ at for at in _corners(dataset)]
@@ -141,6 +136,18 @@ def _check_place(dataset: Any, name: str) -> None:
 
 def _corners(dataset: Any) -> list[tuple[int, int]]:
     return [(x, y) for x in (0, dataset.width) for y in (0, dataset.height)]
+
+
+def read_through(dataset: Any) -> None:
+    """Read every pixel and every overview, because a damaged one shows only then."""
+    for band in dataset.indexes:
+        dataset.checksum(band)
+    for level in range(len(dataset.overviews(1))):
+        with rasterio.open(
+            dataset.name, driver="GTiff", sharing=False, overview_level=level
+        ) as overview:
+            for band in overview.indexes:
+                overview.checksum(band)
 
 
 def is_cog(dataset: Any) -> bool:

@@ -100,7 +100,8 @@ def _fit_file(job: RasterJob, before: Path) -> tuple[Path, str]:
         return same, "was made a COG before"
     with cog.opened(job.source) as dataset:
         cog.check(dataset, job.source.name, job.tileset)
-        fits = cog.is_cog(dataset)
+        if (fits := cog.is_cog(dataset)) and not job.once:
+            cog.read_through(dataset)
         if fits and job.given is None:
             forget_note(job.folder, job.tileset.id)
             return job.declared, "is a COG, and is served from where it lies"

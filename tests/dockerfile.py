@@ -57,6 +57,13 @@ def environment() -> dict[str, str]:
 
 
 def compose() -> Any:
-    """The file with the defaults of its variables."""
-    text = (DOCKER / "compose.yaml").read_text()
-    return yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text))
+    """The file with the defaults of its variables, which are put in after it is read."""
+    return _filled(yaml.safe_load((DOCKER / "compose.yaml").read_text()))
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each) for each in value]
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value) if isinstance(value, str) else value

@@ -96,7 +96,7 @@ def _inside(store: StoreSettings, web: ApiSettings, deep: bool, wake: bool) -> l
             if isinstance(urls, Finding):
                 return [urls]
             return [*_of_the_server(urls, store, web), *_of_the_layers(urls, store, deep=deep)]
-    except (LayersError, sa.exc.SQLAlchemyError) as exc:
+    except (LayersError, sa.exc.SQLAlchemyError, OSError) as exc:
         said = " ".join(str(exc).split())
         mend = "start it, or correct QUARTIER_DATABASE_URL" if store.database_url else "see above"
         return [problem("database", said, mend)]

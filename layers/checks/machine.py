@@ -78,7 +78,11 @@ def postgres_programs(settings: StoreSettings) -> Finding:
         found = programs_for(settings.home / "postgres" / "data")
     except ClusterError as exc:
         said, _, command = str(exc).partition(". Install it with: ")
-        return problem(about, said, command or "see the sentence")
+        return problem(
+            about,
+            said,
+            command or "install that version beside it, or choose another QUARTIER_HOME",
+        )
     postgis = _postgis_of(found)
     if tuple(int(part) for part in postgis.split(".")[:2]) < MINIMUM_POSTGIS:
         said = f"PostGIS {postgis} in {found.bindir} is too old; Quartier needs 3.3"

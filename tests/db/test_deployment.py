@@ -231,6 +231,7 @@ def test_the_steps_of_the_image_bring_up_a_city(
     again = installed.run(*as_in_the_container("init"), **given)
     assert again.returncode == 0
     assert "rows in" not in again.stdout, "what is there is not loaded again"
+    assert "photo" not in again.stdout, "nor made again"
 
     given = settings_of("quartier", existing, home, catalogue)
     base = f"http://127.0.0.1:{given['QUARTIER_PORT']}"

@@ -460,6 +460,14 @@ def test_a_home_of_another_user_is_a_problem_that_names_them() -> None:
 
 
 @needs_root
+def test_a_home_whose_cluster_is_another_users_is_a_problem_that_names_them(embedded: Path) -> None:
+    found = as_user(embedded, pwd.getpwnam("nobody").pw_uid)
+    assert "postgres's, and this is nobody" in found.says("system user")
+    assert "sudo -u postgres quartier doctor" in found.says("system user")
+    assert found.exit_code == 1
+
+
+@needs_root
 def test_a_home_below_a_private_folder_cannot_be_entered_by_postgresql() -> None:
     home = make_home("quartier-doctor-")
     home.chmod(0o700)
@@ -592,6 +600,44 @@ def test_a_database_in_another_encoding_is_a_problem(city: City) -> None:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
     assert "encoded in LATIN1" in found.says("encoding")
     assert "CREATE EXTENSION postgis" in found.says("PostGIS")
+
+
+def test_a_clock_that_goes_wrong_is_told(city: City) -> None:
+    """The database's own clock, as its sessions read it."""
+    city.database.run("CREATE SCHEMA fake", "owner")
+    for shift, state in (("90 s", "problem"), ("5 s", "warning")):
+        city.database.run(
+            "CREATE OR REPLACE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS"
+            f" $$ SELECT pg_catalog.clock_timestamp() + interval '{shift}' $$", "owner",
+        )  # fmt: skip
+        city.database.run(
+            f"ALTER DATABASE {city.database.name} SET search_path = fake, pg_catalog, public",
+            "owner",
+        )
+        found = ask(city)
+        assert f"{shift.split()[0]}.0 s ahead" in found.says("clock")
+        assert found.state("clock") == state
+
+
+def test_a_postgis_that_is_too_old_or_not_upgraded_is_told(city: City) -> None:
+    for version, state in (("2.5.5", "problem"), ("3.3.0", "warning")):
+        city.database.run(
+            "UPDATE pg_extension SET extversion = :v WHERE extname = 'postgis'", "owner", v=version
+        )
+        found = ask(city)
+        assert version in found.says("PostGIS")
+        assert "postgis_extensions_upgrade" in found.says("PostGIS")
+        assert found.state("PostGIS") == state
+
+
+def test_a_password_in_a_wrong_setting_is_not_printed_by_any_command(city: City) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "quartier", "serve"], cwd=ROOT, capture_output=True, text=True,
+        env=os.environ | {"QUARTIER_CACHE_URL": "redis:hunter2"}, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "QUARTIER_CACHE_URL=***" in ran.stderr
+    assert "hunter2" not in ran.stderr
 
 
 def test_modes_of_the_home_stay_as_they_are(city: City) -> None:

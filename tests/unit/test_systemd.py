@@ -27,16 +27,16 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     for unit in UNITS.glob("*.*"):
         text = unit.read_text().replace("/opt/quartier/.venv/bin/quartier", "/bin/true")
         (tmp_path / unit.name).write_text(text)
-    for unit in [*SERVICES, "quartier-backup.timer"]:
+    for name in [*SERVICES, "quartier-backup.timer"]:
         said = subprocess.run(
-            [str(ANALYZE), "verify", "--man=no", tmp_path / unit],
+            [str(ANALYZE), "verify", "--man=no", tmp_path / name],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert (said.returncode, said.stderr) == (0, ""), unit
-    for unit in SERVICES:
+        assert (said.returncode, said.stderr) == (0, ""), name
+    for name in SERVICES:
         said = subprocess.run(
             [str(ANALYZE), "security", "--offline=yes", f"--threshold={MOST_EXPOSED}",
-             tmp_path / unit],
+             tmp_path / name],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert said.returncode == 0, said.stdout[-300:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -98,13 +99,12 @@ def port(settings: ApiSettings) -> Finding:
 
 def _taken(settings: ApiSettings, exc: OSError) -> Finding:
     about, where = "port", f"{settings.host}:{settings.port}"
-    if _is_quartier(settings):
-        return ok(about, f"Quartier answers at {where}")
-    holder = holder_of(settings.port)
-    if holder is None and exc.errno is not None and "in use" not in str(exc):
+    if exc.errno != errno.EADDRINUSE:
         said = f"{where} cannot be listened at: {exc.strerror}"
         return problem(about, said, "QUARTIER_HOST=127.0.0.1, or 0.0.0.0 for everywhere")
-    said = f"{where} is used by {holder or 'another program'}"
+    if _is_quartier(settings):
+        return ok(about, f"Quartier answers at {where}")
+    said = f"{where} is used by {holder_of(settings.port) or 'another program'}"
     return problem(about, said, "stop that, or choose another QUARTIER_PORT")
 
 

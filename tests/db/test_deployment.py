@@ -202,7 +202,7 @@ def serving(
         while installed.run(*health_check(given["QUARTIER_PORT"])).returncode != 0:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+            time.sleep(0.5)
         yield process
     finally:
         process.send_signal(signal.SIGTERM)

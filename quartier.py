@@ -30,6 +30,7 @@ COMMANDS = {
     "tile": "tiles.cli:tile",
     "export": "tiles.cli:export",
     "bake": "api.bake_cli:bake",
+    "doctor": "quartier_doctor:doctor",
 }
 
 
@@ -69,9 +70,12 @@ def main() -> None:
     try:
         app()
     except ValidationError as exc:  # of the settings; everything else is checked at its own door
+        from api.checks import shown
+
         for error in exc.errors():
             name = "QUARTIER_" + "_".join(str(part) for part in error["loc"]).upper()
-            Console(stderr=True).print(f"{name}={error['input']}: {error['msg']}", style="red")
+            said = f"{name}={shown(name, error['input'])}: {error['msg']}"
+            Console(stderr=True).print(said, style="red")
         raise SystemExit(1) from exc
 
 

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from ingest.errors import IngestError
 from ingest.gates import Acceptance
+from ingest.raster_cli import publish_raster, raster_job
 from ingest.raw_store import RawStore
 from ingest.report import Report
 from ingest.run import Job, run
@@ -45,7 +46,7 @@ ALWAYS = {"read", "inserted", "updated", "unchanged", "quarantined", "accounted"
 
 
 def ingest(  # noqa: PLR0913
-    layer: Annotated[str, typer.Argument(help="The layer's id, as the catalogue declares it.")],
+    layer: Annotated[str, typer.Argument(help="The id of a layer, or of a raster's tileset.")],
     files: Annotated[
         list[Path] | None,
         typer.Argument(help="Files; without any, those the catalogue names.", show_default=False),
@@ -62,12 +63,21 @@ def ingest(  # noqa: PLR0913
 ) -> None:
     """Load FILES into LAYER: read, check, merge by key, publish in one transaction.
 
+    A GeoTIFF for a tileset is checked, made a COG if it is none, and served from then on.
+
     Example: quartier ingest trees trees-2026.csv.gz
     """
     settings = StoreSettings()
     console = Console(stderr=True)
     try:
         catalogue = read_catalogue(settings.catalogue)
+        if layer in catalogue.tilesets:
+            if partial or accept is not None:
+                raise typer.BadParameter("--partial and --accept are for layers, not for a raster")
+            raster = raster_job(catalogue, layer, files or [], settings.rasters)
+            with open_store(settings, tell=console.print) as urls:
+                publish_raster(urls.ingest, raster, as_json=as_json)
+            return
         job = job_of(catalogue, layer, files or [], partial=partial)
         raw = RawStore(settings.raw)
         job = replace(job, accepted=acceptance(accept, by, note), raw=raw)
@@ -99,7 +109,7 @@ def job_of(
 ) -> Job:
     """The job of loading these files, or those that the layer declares."""
     if layer_id not in catalogue.layers:
-        near = get_close_matches(layer_id, catalogue.layers, n=1)
+        near = get_close_matches(layer_id, [*catalogue.layers, *catalogue.tilesets], n=1)
         raise LayerNotFound(
             layer_id,
             f"did you mean {near[0]}?"

@@ -27,7 +27,7 @@ from layers.database_urls import DatabaseUrls
 from layers.engine import owner_engine
 from layers.errors import ChangeRefused, ClusterError
 from layers.kept_files import kept_file
-from layers.postgres_tools import DEBIAN_PROGRAMS
+from layers.postgres_tools import client_program
 from layers.setup import check_schema, newest_schema, prepare_database, prepare_for_restore
 
 FORMAT = 1
@@ -213,8 +213,7 @@ def _run(program: str, url: str, *arguments: str | Path) -> None:
     """Run a program of PostgreSQL's. Its newest version reads what any older one wrote. The
     password goes by the environment, where no other user sees it.
     """
-    places = sorted(DEBIAN_PROGRAMS.glob(f"[0-9]*/bin/{program}"), reverse=True)
-    found = str(places[0]) if places else shutil.which(program)
+    found = client_program(program)
     if found is None:
         raise ClusterError(f"{program} is not installed; install postgresql-client")
     told = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}

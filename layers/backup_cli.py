@@ -11,6 +11,7 @@ from rich.console import Console
 
 from layers.backup import Manifest, back_up
 from layers.backup import restore as restore_from
+from layers.backup_note import leave_note
 from layers.cluster import open_store
 from layers.database_urls import DatabaseUrls
 from layers.engine import store_errors
@@ -32,6 +33,7 @@ def backup(
         return back_up(urls, raw, file.absolute(), tell)
 
     manifest = _do(work)
+    leave_note(StoreSettings().home, file.absolute(), manifest.made_at)
     size = file.stat().st_size / 1e6
     Console().print(f"{_said(manifest)}, in {file} ({size:,.1f} MB)", highlight=False)
 

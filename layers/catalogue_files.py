@@ -53,6 +53,11 @@ def read_catalogue(directory: Path) -> CatalogueFiles:
     return CatalogueFiles(layers, maps, paths, tilesets)
 
 
+def declared_file(files: CatalogueFiles, tileset_id: str) -> Path:
+    """Where the catalogue says that a tileset's file is."""
+    return (files.paths[tileset_id].parent / files.tilesets[tileset_id].file).absolute()
+
+
 def _read_all(paths: Sequence[Path], kind: type[M], problems: list[str]) -> dict[str, M]:
     found: dict[str, M] = {}
     for path in paths:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -44,7 +45,9 @@ def apply(
         files = read_catalogue(settings.catalogue)
         with open_store(settings, tell=console.print) as urls:
             prepare_database(urls.owner)
-            steps = apply_catalogue(urls.ingest, files, dry_run=dry_run, recount=recount or ())
+            steps = apply_catalogue(
+                urls.ingest, files, dry_run=dry_run, recount=recount or (), rasters=settings.rasters
+            )
     except LayersError as exc:
         console.print(str(exc), markup=False, highlight=False, style="red")
         raise typer.Exit(1) from exc
@@ -58,14 +61,22 @@ def apply(
 
 
 def apply_catalogue(
-    ingest_url: str, files: CatalogueFiles, *, dry_run: bool = False, recount: Collection[str] = ()
+    ingest_url: str,
+    files: CatalogueFiles,
+    *,
+    dry_run: bool = False,
+    recount: Collection[str] = (),
+    rasters: Path | None = None,
 ) -> list[Step]:
-    """Plan and, unless it is a dry run, execute, in one transaction; returns the steps."""
+    """Plan and, unless it is a dry run, execute, in one transaction; returns the steps. `rasters`
+    is where the home keeps those that were made fit for tiles.
+    """
     engine = owner_engine(ingest_url)
     try:
         with store_errors(), engine.begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": SETUP_LOCK})
-            steps = [*plan(connection, files, recount=recount), *plan_tilesets(connection, files)]
+            tilesets = plan_tilesets(connection, files, rasters)
+            steps = [*plan(connection, files, recount=recount), *tilesets]
             if not dry_run:
                 execute(connection, steps)
             return steps

@@ -80,7 +80,7 @@ class Cluster:
         account = Account.for_directory(self._root)
         programs = programs_for(self._root / "data")
         self._home.mkdir(parents=True, exist_ok=True)
-        socket_dir, log = _socket_directory(self._root), self._root / "log"
+        socket_dir, log = socket_directory(self._root), self._root / "log"
         for directory in (self._root, log, socket_dir):
             account.make_directory(directory)
         if account.run("test", "-w", self._root).returncode != 0:
@@ -120,9 +120,13 @@ class Cluster:
             self._tell("PostGIS is still writing and stops by itself when it is done")
 
 
-def _socket_directory(root: Path) -> Path:
+def usual_socket_directory(root: Path) -> Path:
+    return root / "run"
+
+
+def socket_directory(root: Path) -> Path:
     """`root/run`, or a short name where that is no path libpq and the kernel can take."""
-    usual = root / "run"
+    usual = usual_socket_directory(root)
     length = len(os.fsencode(usual / SOCKET_NAME))
     if length <= LONGEST_SOCKET_PATH and re.fullmatch(r"[\w./+-]+", str(usual), re.ASCII):
         return usual

@@ -86,15 +86,7 @@ class PostgresServer:
 
     def listens(self) -> bool:
         """Whether a server holds the socket, even one that is starting or stopping."""
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(CONNECT_TIMEOUT_S)
-            try:
-                client.connect(str(self.socket_dir / SOCKET_NAME))
-            except (FileNotFoundError, ConnectionRefusedError):
-                return False
-            except BlockingIOError:  # its queue is full
-                return True
-        return True
+        return listens_in(self.socket_dir)
 
     def answers(self) -> bool:
         """Wait until it takes connections (True) or is gone (False). Makes our database."""
@@ -148,10 +140,10 @@ class PostgresServer:
         for lock in (self.data / "postmaster.pid", self.socket_dir / f"{SOCKET_NAME}.lock"):
             try:
                 pid, rest = lock.read_text().split("\n", 1)
-                status = Path(f"/proc/{abs(int(pid))}/stat").read_text()
+                is_dead = not is_server(abs(int(pid)))
             except (OSError, ValueError):  # no lock, no such process, or no /proc
                 continue
-            if "postgres" not in status or status.rpartition(")")[2].split()[0] == "Z":
+            if is_dead:
                 self._write(lock, f"{NO_PROCESS}\n{rest}")
 
     def _write(self, path: Path, text: str) -> None:
@@ -160,6 +152,25 @@ class PostgresServer:
         written = self.account.run("sh", "-c", replace, "sh", path, text=text)
         if written.returncode != 0:
             raise ClusterError(f"{path} cannot be written: {_reason(written.stderr)}")
+
+
+def listens_in(socket_dir: Path) -> bool:
+    """Whether a server holds the socket of this directory."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            client.connect(str(socket_dir / SOCKET_NAME))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except BlockingIOError:  # its queue is full
+            return True
+    return True
+
+
+def is_server(pid: int) -> bool:
+    """Whether this process is PostgreSQL and alive. Raises OSError where there is none."""
+    status = Path(f"/proc/{pid}/stat").read_text()
+    return "postgres" in status and status.rpartition(")")[2].split()[0] != "Z"
 
 
 def _reason(said: str) -> str:

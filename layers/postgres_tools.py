@@ -110,6 +110,12 @@ def programs_for(data: Path) -> Programs:
     )
 
 
+def client_program(name: str) -> str | None:
+    """The newest of this program on this machine: it reads what any older server has."""
+    places = sorted(DEBIAN_PROGRAMS.glob(f"[0-9]*/bin/{name}"), reverse=True)
+    return str(places[0]) if places else shutil.which(name)
+
+
 def how_to_install(problem: str) -> str:
     """The problem, and the one command that solves it."""
     command = f"apt-get install -y {_debian_package()}"

@@ -54,6 +54,11 @@ class StoreSettings(BaseSettings):
         """Where the files that were loaded are kept."""
         return self.home / "raw"
 
+    @property
+    def rasters(self) -> Path:
+        """Where rasters that were made fit for tiles are kept."""
+        return self.home / "rasters"
+
     @field_validator("home", "catalogue")
     @classmethod
     def _absolute(cls, path: Path) -> Path:

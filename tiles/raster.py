@@ -125,7 +125,8 @@ def _refuse_unfit(dataset: Any) -> None:
     pixels = dataset.width * dataset.height
     if pixels > MOST_WITHOUT_OVERVIEWS and not dataset.overviews(1):
         raise ArchiveBroken(
-            f"has {pixels} pixels and no overviews; make it a COG: gdal_translate -of COG"
+            f"has {pixels} pixels and no overviews; make it a COG: quartier ingest, or"
+            " gdal_translate -of COG"
         )
 
 

@@ -159,11 +159,10 @@ def _finest(layer: Layer, row: str) -> str:
     )
 
 
-def _base(layer: Layer, row: str) -> str:
+def _base(layer: Layer, row: str, cell: str) -> str:
     grid = privacy_of(layer).numbers(Location.GRID)
     return (
-        f"CASE WHEN {one_of(grid, f'{row}.{POLICY}')}"
-        f" THEN quartier.cell_at(quartier.cell({row}.geom), {row}.{FINEST})"
+        f"CASE WHEN {one_of(grid, f'{row}.{POLICY}')} THEN quartier.cell_at({cell}, {row}.{FINEST})"
         f" WHEN {row}.{FINEST} = 0 THEN {NO_CELL} END"
     )
 
@@ -174,7 +173,7 @@ def place_function(layer: Layer) -> str:
         body += f"""
     NEW.{AREA} := {_area_at(layer, "NEW.geom")};
     NEW.{FINEST} := {_finest(layer, "NEW")};
-    NEW.{BASE} := {_base(layer, "NEW")};"""
+    NEW.{BASE} := {_base(layer, "NEW", "quartier.cell(NEW.geom)")};"""
     return function_ddl(layer, "place", "trigger", body, ends="RETURN NEW;")
 
 
@@ -184,23 +183,24 @@ def placed_rows(layer: Layer, rows: str) -> str:
     """
     if not layer.has_geometry:
         return f"SELECT r.*, {_policy_number(layer, 'r')}::smallint AS {POLICY} FROM {rows} r"
-    block = f"quartier.cell_at(quartier.cell(r.geom), {BLOCK})"
-    area, known = _area_at(layer, "r.geom"), ""
+    block, area, known = f'quartier.cell_at(r."#cell", {BLOCK})', _area_at(layer, "r.geom"), ""
     if privacy_of(layer).areas is not None:
         area = f"coalesce(k.code, {area})"
         known = f"""
-            LEFT JOIN (
-                SELECT b.block, min(a.code) AS code
-                FROM (SELECT DISTINCT {block} AS block FROM {rows} r WHERE r.geom IS NOT NULL) b,
-                     LATERAL (SELECT quartier.cell_envelope(b.block, {BLOCK}) AS whole OFFSET 0) e
-                     JOIN {part(layer, "areas")} a ON ST_Intersects(a.geom, e.whole)
-                GROUP BY b.block, e.whole HAVING count(DISTINCT a.code) = 1 AND ST_Area(ST_Union(
-                    ST_Intersection(a.geom, e.whole))) >= ST_Area(e.whole) * {SAME}
-            ) k ON k.block = {block}"""
+                LEFT JOIN (
+                    SELECT b.block, min(a.code) AS code
+                    FROM (SELECT DISTINCT {block} AS block FROM celled r) b,
+                         LATERAL (SELECT quartier.cell_envelope(b.block, {BLOCK}) AS it OFFSET 0) e
+                         JOIN {part(layer, "areas")} a ON ST_Intersects(a.geom, e.it)
+                    GROUP BY b.block, e.it
+                    HAVING count(DISTINCT a.code) = 1 AND ST_Area(ST_Union(
+                        ST_Intersection(a.geom, e.it))) >= ST_Area(e.it) * {SAME}
+                ) k ON k.block = {block}"""
     return f"""
-        SELECT r.*, {_base(layer, "r")} AS {BASE} FROM (
+        WITH celled AS MATERIALIZED (SELECT r.*, quartier.cell(r.geom) AS "#cell" FROM {rows} r)
+        SELECT r.*, {_base(layer, "r", 'r."#cell"')} AS {BASE} FROM (
             SELECT r.*, {_finest(layer, "r")} AS {FINEST} FROM (
                 SELECT r.*, {_policy_number(layer, "r")}::smallint AS {POLICY}, {area} AS {AREA}
-                FROM {rows} r{known}
+                FROM celled r{known}
             ) r
         ) r"""

@@ -32,7 +32,7 @@ from layers.privacy_rows import (
     published_rows,
 )
 from layers.sql import ident, literal
-from layers.tables import CITY, content_names, past_table, rows_table
+from layers.tables import CITY, RAW, content_names, past_table, rows_table
 
 RAW_TRIGGERS = frozenset({
     "quartier_a_lock", "quartier_b_borders", "quartier_b_truncate", "quartier_inserted",
@@ -55,7 +55,7 @@ def table_statements(layer: Layer) -> list[str]:
     return [
         f"ALTER TABLE {raw} ADD COLUMN {POLICY} smallint, ADD COLUMN {AREA} text,"
         f" ADD COLUMN {BASE} bigint, ADD COLUMN {FINEST} smallint",
-        f"CREATE INDEX ON {raw} ({BASE}, {POLICY}) WHERE {BASE} IS NOT NULL",
+        _base_index(layer),
         f"CREATE TABLE {cells} (policy smallint, area text, base bigint, finest smallint NOT NULL,"
         " top bigint NOT NULL, n bigint NOT NULL, level smallint, width integer,"
         " place @postgis@.geometry(Point, 4326), PRIMARY KEY (base, policy, area))",
@@ -67,6 +67,12 @@ def table_statements(layer: Layer) -> list[str]:
         " geom @postgis@.geometry(Point, 4326) NOT NULL)",
         f"CREATE INDEX ON {anchors} USING gist (geom)",
     ]
+
+
+def _base_index(layer: Layer) -> str:
+    name = ident(f"{layer.id}__base")
+    raw = rows_table(layer)
+    return f"CREATE INDEX {name} ON {raw} ({BASE}, {POLICY}) WHERE {BASE} IS NOT NULL"
 
 
 # Functions ---------------------------------------------------------------------------------------
@@ -278,7 +284,9 @@ def without_triggers(table: str, statement: str) -> list[str]:
 
 
 def fill_statements(layer: Layer, stage: str, since: int) -> list[str]:
-    """Statements that fill the empty table of exact rows from a stage, and count them."""
+    """Statements that fill the empty table of exact rows from a stage, and count them. They wait
+    for nobody who reads it.
+    """
     raw = rows_table(layer)
     places = [POLICY, AREA, FINEST, BASE] if layer.has_geometry else [POLICY]
     names = ", ".join(["source_key", *names_of(layer), *places, "since"])
@@ -289,7 +297,17 @@ def fill_statements(layer: Layer, stage: str, since: int) -> list[str]:
         f"INSERT INTO {raw} ({names}) SELECT {values} FROM ({placed_rows(layer, stage)}) p"
         f" ORDER BY {order_of(layer, 'p')}"
     )
-    return [*without_triggers(raw, filled), *count_statements(layer)]
+    rules = {"pkey": "PRIMARY KEY (fid)", "source_key_key": "UNIQUE (source_key)"}
+    named = {ident(f"{layer.id}_{suffix}"): rule for suffix, rule in rules.items()}
+    base = [_base_index(layer)] if layer.has_geometry else []
+    return [  # indexes are built several times as quickly over rows that are there
+        *(f"ALTER TABLE {raw} DROP CONSTRAINT {name}" for name in named),
+        *(f"DROP INDEX {RAW}.{ident(f'{layer.id}__base')}" for _ in base),
+        *without_triggers(raw, filled),
+        *(f"ALTER TABLE {raw} ADD CONSTRAINT {name} {rule}" for name, rule in named.items()),
+        *base,
+        *count_statements(layer),
+    ]
 
 
 def insert_published(layer: Layer, build: str) -> str:

@@ -282,6 +282,7 @@ def _fill(connection: sa.Connection, layer: Layer, run_id: int, since: int) -> t
         filled = sa.text(merge.insert_built(layer, stage_table, build))
         rows = connection.execute(filled, {"since": since}).rowcount
         return rows, rows
+    connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
     for statement in privacy_sql.fill_statements(layer, stage_table, since):
         run_ddl(connection, statement)
     rows = int(connection.scalar(sa.text(f"SELECT count(*) FROM {rows_table(layer)}")) or 0)

@@ -133,6 +133,12 @@ def well_known(headers: Sequence[str], crs: str | None) -> Where | None:
     return None
 
 
+def place_headers(headers: Sequence[str]) -> set[str]:
+    """All headers that hold places by their names."""
+    names = {*SHAPE_NAMES, *POINT_NAMES, *(name for pair in PAIR_NAMES for name in pair)}
+    return {header for header in headers if fold(header) in names}
+
+
 def read_pair(x: pa.Array, y: pa.Array, where: Where) -> Places:
     """Points of two columns; a row where either is blank has no place."""
     x, y = as_text(x), as_text(y)

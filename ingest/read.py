@@ -7,17 +7,18 @@ before any row is taken, and then gives the rows of all of them as one sequence 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ingest.crs import DEGREES, agreed_crs, name_of
+from ingest.errors import SourceRefused
 from ingest.headers import Headers, refuse_shared
 from ingest.locate import Locator
 from ingest.normalise import Normaliser
-from ingest.places import find_where
+from ingest.places import find_where, place_headers
 from ingest.rows import Batch, Facts, Table
 from ingest.sources.open import open_tables
 from layers.model import Column, Layer
@@ -95,13 +96,28 @@ def _refuse_unseen(layer: Layer, tables: Sequence[Table]) -> None:
 
 
 def _reader(layer: Layer, table: Table) -> Normaliser:
+    headers, locator = _found_headers(layer, table), _locator(layer, table)
+    where = locator.where.headers if locator and locator.where else ()
+    _refuse_shown_places(layer, table, headers, where)
     return Normaliser(
-        layer=layer,
-        file=table.name,
-        headers=_found_headers(layer, table),
-        locator=_locator(layer, table),
-        first_row=1,
-    )
+        layer=layer, file=table.name, headers=headers, locator=locator, first_row=1
+    )  # fmt: skip
+
+
+def _refuse_shown_places(
+    layer: Layer, table: Table, headers: Mapping[str, str | None], where: Iterable[str]
+) -> None:
+    """Refuse columns that would tell the exact place of rows whose place is made coarser."""
+    if layer.privacy is None or not layer.has_geometry:
+        return
+    places = {*where, *place_headers(table.headers)}
+    for column, header in headers.items():
+        if header in places and layer.privacy.shows(column):
+            raise SourceRefused(
+                table.name,
+                f"column {column} is read from {header!r}, which holds the exact place; hide it in"
+                " every policy that is not exact, or leave it out",
+            )
 
 
 def _found_headers(layer: Layer, table: Table) -> dict[str, str | None]:

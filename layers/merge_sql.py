@@ -86,12 +86,7 @@ def insert_built(layer: Layer, stage: str, build: str) -> str:
 
 
 def order_of(layer: Layer, row: str = "s") -> str:
-    """In what order rows get their fids: as they lie in space, but where that would tell places."""
-    if layer.privacy is not None:
-        return (
-            "sha256((SELECT value FROM quartier.secrets WHERE name = 'privacy')"
-            f" || convert_to({row}.source_key, 'UTF8'))"
-        )
+    """The order in which rows get their fids: as they lie in space."""
     return f'{row}.geom, {row}."#row"' if layer.has_geometry else f'{row}."#row"'
 
 

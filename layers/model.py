@@ -348,35 +348,61 @@ class Layer(Value):
     def _privacy_fits(self) -> Self:
         if self.privacy is None:
             return self
-        wrong = None
+        found = (self._odd_privacy(), self._odd_classes(), self._odd_numbers())
+        if wrong := next(filter(None, found), None):
+            raise ValueError(wrong)
+        return self
+
+    def _odd_privacy(self) -> str | None:
+        """Why a layer of this geometry and these columns cannot have its privacy, if it cannot."""
+        if self.privacy is None:
+            return None
         added = {*PUBLISHED, SUPPRESSED} & self._by_name().keys()
         only_rows = {Location.EXACT, Location.WITHHOLD}
         placed = {policy.location for policy in self.privacy.all_policies} - only_rows
         if self.geometry not in (GeometryType.POINT, GeometryType.NONE):
-            wrong = f"privacy: is for points and plain tables, not for {self.geometry}"
-        elif placed and not self.has_geometry:
-            wrong = f"privacy: a table without geometry has no place to {min(placed)}"
-        elif added:
-            wrong = f"columns: {min(added)} is a column that privacy adds; choose another name"
-        elif shown := self._places_shown():
-            wrong = f"privacy: column {shown} repeats the exact place; hide it, or leave it out"
-        elif self.privacy.suppress:
-            numeric = (ColumnType.INTEGER, ColumnType.NUMBER)
-            odd = [n for n in self.privacy.suppress.columns if self.column(n).type not in numeric]
-            wrong = f"privacy.suppress.columns: {odd[0]} holds no numbers" if odd else None
-        if wrong:
-            raise ValueError(wrong)
-        return self
+            return f"privacy: is for points and plain tables, not for {self.geometry}"
+        if placed and not self.has_geometry:
+            return f"privacy: a table without geometry has no place to {min(placed)}"
+        if added:
+            return f"columns: {min(added)} is a column that privacy adds; choose another name"
+        if shown := self._places_shown():
+            return f"privacy: column {shown} repeats the exact place; hide it, or leave it out"
+        return None
+
+    def _odd_numbers(self) -> str | None:
+        if self.privacy is None or self.privacy.suppress is None:
+            return None
+        numeric = (ColumnType.INTEGER, ColumnType.NUMBER)
+        odd = [n for n in self.privacy.suppress.columns if self.column(n).type not in numeric]
+        return f"privacy.suppress.columns: {odd[0]} holds no numbers" if odd else None
 
     def _places_shown(self) -> str | None:
         """A column read from where the place is read from, that a policy leaves to be seen."""
         place = self.source.geometry
         if place is None or self.privacy is None:
             return None
-        headers = {place.longitude, place.latitude, place.column} - {None}
-        told = [column.name for column in self.columns if column.header in headers]
-        covered = [p for p in self.privacy.all_policies if p.location is not Location.EXACT]
-        return next((n for n in told if any(n not in p.hide for p in covered)), None)
+        headers = {str(name).casefold() for name in (place.longitude, place.latitude, place.column)}
+        told = (column for column in self.columns if column.header.casefold() in headers)
+        return next((column.name for column in told if self.privacy.shows(column.name)), None)
+
+    def _odd_classes(self) -> str | None:
+        """Why the column `by` cannot hold the values that policies name, if it cannot."""
+        if self.privacy is None or self.privacy.by is None:
+            return None
+        column = self.column(self.privacy.by)
+        kinds: dict[ColumnType, type] = {
+            ColumnType.TEXT: str, ColumnType.INTEGER: int, ColumnType.BOOLEAN: bool,
+        }  # fmt: skip
+        if column.type not in kinds:
+            said = "classes are texts, integers or booleans"
+            return f"privacy.by: {column.name} is of type {column.type}; {said}"
+        for policy in self.privacy.policies:
+            for value in policy.values:
+                if type(value) is not kinds[column.type]:
+                    said = f"of type {column.type}, as {column.name} is; write texts in quotes"
+                    return f"privacy.policies: {value!r} is not {said}"
+        return None
 
     def as_published(self) -> Layer:
         """The layer as the public sees it: with the columns that its privacy adds."""

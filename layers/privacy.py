@@ -132,6 +132,14 @@ class Privacy(_Value):
         """Of the policies that do one of these with a place."""
         return [n for n, policy in enumerate(self.all_policies) if policy.location in locations]
 
+    def shows(self, column: str) -> bool:
+        """Whether any policy that hides something of places leaves this column to be seen."""
+        return any(
+            column not in policy.hide
+            for policy in self.all_policies
+            if policy.location not in (Location.EXACT, Location.WITHHOLD)
+        )
+
     @property
     def signature(self) -> str:
         """A hash of all of it."""
@@ -145,6 +153,8 @@ class Privacy(_Value):
         wrong = None
         if self.policies and self.by is None:
             wrong = "by: name the column whose values the policies name"
+        elif any("\0" in value for value in values):
+            wrong = "policies: a value with a NUL is a value of no row"
         elif self.numbers(Location.SNAP) and self.anchors is None:
             wrong = "anchors: name the layer of points or lines to snap to"
         elif self.numbers(Location.AREA) and self.areas is None:

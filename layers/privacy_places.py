@@ -10,7 +10,17 @@ from __future__ import annotations
 from layers.model import Layer
 from layers.plans import ANY_PLAN_AT_FIRST
 from layers.privacy import Location
-from layers.privacy_rows import AREA, BASE, FINEST, POLICY, by_policy, one_of, part, privacy_of
+from layers.privacy_rows import (
+    AREA,
+    BASE,
+    CLASS,
+    FINEST,
+    POLICY,
+    by_policy,
+    one_of,
+    part,
+    privacy_of,
+)
 from layers.sql import body_tag, ident, literal
 from layers.tables import CITY, RAW
 
@@ -155,8 +165,17 @@ def _finest(layer: Layer, row: str) -> str:
     return (
         f"CASE WHEN {row}.geom IS NULL THEN NULL WHEN {one_of(grid, number)}"
         f" THEN quartier.finest_level(ST_Y({row}.geom), {metres})"
-        f" WHEN {one_of(area, number)} THEN 0 END::smallint"
+        f" WHEN {one_of(area, number)} AND {row}.{AREA} IS NOT NULL THEN 0 END::smallint"
     )
+
+
+def _class(layer: Layer, row: str) -> str:
+    """What the public can tell rows of one policy apart by: their class, unless it is hidden."""
+    by = privacy_of(layer).by
+    if by is None:
+        return "''"
+    shown = f"coalesce({row}.{ident(by)}::text, '')"
+    return by_policy(layer, lambda p: "''" if by in p.hide else shown, f"{row}.{POLICY}")
 
 
 def _base(layer: Layer, row: str, cell: str) -> str:
@@ -172,6 +191,7 @@ def place_function(layer: Layer) -> str:
     if layer.has_geometry:
         body += f"""
     NEW.{AREA} := {_area_at(layer, "NEW.geom")};
+    NEW.{CLASS} := {_class(layer, "NEW")};
     NEW.{FINEST} := {_finest(layer, "NEW")};
     NEW.{BASE} := {_base(layer, "NEW", "quartier.cell(NEW.geom)")};"""
     return function_ddl(layer, "place", "trigger", body, ends="RETURN NEW;")
@@ -199,7 +219,7 @@ def placed_rows(layer: Layer, rows: str) -> str:
     return f"""
         WITH celled AS MATERIALIZED (SELECT r.*, quartier.cell(r.geom) AS "#cell" FROM {rows} r)
         SELECT r.*, {_base(layer, "r", 'r."#cell"')} AS {BASE} FROM (
-            SELECT r.*, {_finest(layer, "r")} AS {FINEST} FROM (
+            SELECT r.*, {_finest(layer, "r")} AS {FINEST}, {_class(layer, "r")} AS {CLASS} FROM (
                 SELECT r.*, {_policy_number(layer, "r")}::smallint AS {POLICY}, {area} AS {AREA}
                 FROM celled r{known}
             ) r

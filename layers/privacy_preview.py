@@ -13,7 +13,7 @@ from layers.catalogue_files import CatalogueFiles
 from layers.errors import ChangeRefused, LayerNotFound
 from layers.model import Layer
 from layers.privacy import Policy
-from layers.privacy_rows import POLICY, privacy_of
+from layers.privacy_rows import CLASS, POLICY, privacy_of, public_fid
 from layers.sql import ident
 from layers.tables import CITY, rows_table
 
@@ -75,7 +75,8 @@ def _seen(connection: sa.Connection, layer: Layer, number: int) -> PolicySeen:
         [] if policy is privacy.otherwise else [str(v) for v in privacy.policies[number].values]
     )
     pairs = (
-        f"{rows_table(layer)} r LEFT JOIN {CITY}.{ident(layer.id)} c USING (fid)"
+        f"{rows_table(layer)} r LEFT JOIN {CITY}.{ident(layer.id)} c"
+        f" ON c.fid = {public_fid('r.fid')}"
         f" WHERE r.{POLICY} = :number"
     )
     asked = {"number": number}
@@ -101,7 +102,7 @@ def _seen(connection: sa.Connection, layer: Layer, number: int) -> PolicySeen:
     fewest = connection.scalar(
         sa.text(
             f"SELECT min(n) FROM (SELECT count(*) AS n FROM {pairs} AND c.location_method"
-            " IN ('grid', 'area', 'snap') GROUP BY c.geom, c.location_area) g"
+            f" IN ('grid', 'area', 'snap') GROUP BY c.geom, c.location_area, r.{CLASS}) g"
         ),
         asked,
     )
@@ -122,7 +123,7 @@ def _some_rows(
         sa.text(
             f"SELECT (SELECT row_to_json(e) FROM (SELECT {exact}{place}) e)::text,"
             f" (SELECT row_to_json(p) FROM (SELECT {shown}{place} FROM {CITY}.{ident(layer.id)} c"
-            f" WHERE c.fid = r.fid) p)::text"
+            f" WHERE c.fid = {public_fid('r.fid')}) p)::text"
             f" FROM (SELECT *, row_number() OVER (PARTITION BY {POLICY} ORDER BY random()) AS"
             f' "#chance" FROM {rows_table(layer)}) r'
             f' ORDER BY "#chance", {POLICY} LIMIT :most'

@@ -15,6 +15,11 @@ from layers.tables import RAW
 POLICY, AREA, BASE, FINEST = '"#policy"', '"#area"', '"#base"', '"#finest"'  # of an exact row
 
 
+CLASS = '"#class"'
+KEY = (  # of quartier.public_fid
+    "(SELECT ('x' || encode(substr(value, 1, 8), 'hex'))::bit(64)::bigint"
+    " FROM quartier.secrets WHERE name = 'privacy')"
+)
 SECRET = "(SELECT value FROM quartier.secrets WHERE name = 'privacy')"
 
 
@@ -42,23 +47,31 @@ def one_of(numbers: list[int], number: str) -> str:
     return f"{number} IN ({', '.join(map(str, numbers))})" if numbers else "false"
 
 
+def public_fid(fid: str) -> str:
+    """The number that the exact row of a fid is published under."""
+    return f"quartier.public_fid({fid}, {KEY})"
+
+
 def published_rows(layer: Layer, rows: str, condition: str) -> str:
     """A SELECT of what is published of exact `rows` (an alias `r` among them)."""
     privacy, number = privacy_of(layer), f"r.{POLICY}"
-    columns = ["r.fid", "'p' || r.fid", *(_column(layer, column) for column in layer.columns)]
+    columns = [
+        f"{public_fid('r.fid')} AS fid",
+        f"'p' || {public_fid('r.fid')}",
+        *(_column(layer, column) for column in layer.columns),
+    ]
     joins = ""
     if layer.has_geometry:
         columns += _place_columns(layer)
         if privacy.numbers(Location.GRID, Location.AREA):
             joins += f"""
         LEFT JOIN {part(layer, "cells")} c ON c.base = r.{BASE} AND c.policy = {number}
-            AND c.area = coalesce(r.{AREA}, '') AND c.level IS NOT NULL"""
+            AND c.area = coalesce(r.{AREA}, '') AND c.class = r.{CLASS} AND c.level IS NOT NULL"""
         if privacy.numbers(Location.SNAP):
             joins += f"""
         LEFT JOIN LATERAL ({_snapped(layer)}) s ON true"""
     if privacy.suppress is not None:
-        some = " OR ".join(_is_few(privacy, f"r.{ident(n)}") for n in privacy.suppress.columns)
-        columns.append(f"coalesce({some}, false)")
+        columns.append(by_policy(layer, _suppressed(privacy), number))
     if layer.has_geometry:  # as in the table: the geometry is the last
         columns.append(columns.pop(2 + len(layer.columns)) + ' AS "geom"')
     return f"SELECT {', '.join(columns)}\n        FROM {rows}{joins}\n        WHERE {condition}"
@@ -137,6 +150,17 @@ def _column(layer: Layer, column: Column) -> str:
         return _coarse(layer, column, name, policy.kept_time)
 
     return by_policy(layer, told, f"r.{POLICY}")
+
+
+def _suppressed(privacy: Privacy) -> Callable[[Policy], str]:
+    """Whether a number of the row is left out for being small, by what its policy shows."""
+    names = privacy.suppress.columns if privacy.suppress else ()
+
+    def told(policy: Policy) -> str:
+        shown = [_is_few(privacy, f"r.{ident(name)}") for name in names if name not in policy.hide]
+        return f"coalesce({' OR '.join(shown)}, false)" if shown else "false"
+
+    return told
 
 
 def _is_few(privacy: Privacy, name: str) -> str:

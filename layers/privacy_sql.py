@@ -23,16 +23,18 @@ from layers.privacy_places import (
 from layers.privacy_rows import (
     AREA,
     BASE,
+    CLASS,
     FINEST,
     POLICY,
     by_policy,
     one_of,
     part,
     privacy_of,
+    public_fid,
     published_rows,
 )
 from layers.sql import ident, literal
-from layers.tables import CITY, RAW, content_names, past_table, rows_table
+from layers.tables import CITY, HISTORY, RAW, content_names, past_table, rows_table
 
 RAW_TRIGGERS = frozenset({
     "quartier_a_lock", "quartier_b_borders", "quartier_b_truncate", "quartier_inserted",
@@ -54,11 +56,12 @@ def table_statements(layer: Layer) -> list[str]:
     areas, anchors = part(layer, "areas"), part(layer, "anchors")
     return [
         f"ALTER TABLE {raw} ADD COLUMN {POLICY} smallint, ADD COLUMN {AREA} text,"
-        f" ADD COLUMN {BASE} bigint, ADD COLUMN {FINEST} smallint",
+        f" ADD COLUMN {BASE} bigint, ADD COLUMN {FINEST} smallint, ADD COLUMN {CLASS} text",
         _base_index(layer),
-        f"CREATE TABLE {cells} (policy smallint, area text, base bigint, finest smallint NOT NULL,"
+        f"CREATE TABLE {cells} (policy smallint, class text, area text, base bigint,"
+        " finest smallint NOT NULL,"
         " top bigint NOT NULL, n bigint NOT NULL, level smallint, width integer,"
-        " place @postgis@.geometry(Point, 4326), PRIMARY KEY (base, policy, area))",
+        " place @postgis@.geometry(Point, 4326), PRIMARY KEY (base, policy, area, class))",
         f"CREATE INDEX ON {cells} (top)",
         f"CREATE TABLE {areas} (code text NOT NULL,"
         " geom @postgis@.geometry(Geometry, 4326) NOT NULL)",
@@ -128,6 +131,15 @@ def _attached(layer: Layer) -> list[str]:
     ]  # fmt: skip
 
 
+def other_triggers(layer: Layer) -> str:
+    """Whether the table of exact rows has triggers of others, which a load must not pass by."""
+    names = ", ".join(map(literal, sorted(RAW_TRIGGERS)))
+    return (
+        f"SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = {literal(rows_table(layer))}"
+        f"::regclass AND NOT tgisinternal AND tgname NOT IN ({names}))"
+    )
+
+
 def guard_statement(layer: Layer) -> str:
     """DDL that keeps the published table from everything but its derivation."""
     call = f"FOR EACH STATEMENT EXECUTE FUNCTION quartier.only_derived({literal(layer.id)})"
@@ -146,59 +158,85 @@ def _settle_function(layer: Layer) -> str:
     """Levels and places of the cells below the given ones (all, without); the fids of the rows
     whose published cell that changed.
 
-    From the finest level up: a cell publishes the rows that no finer one did, if they are k.
+    From the finest level up, k rows or more of a class are published in their cell, unless those
+    left over in the next wider cell would be fewer than k: then the smallest of its cells is held
+    back, to be published together with them. So rows that were published together are not told
+    apart by what comes later, but into groups of k or more. Areas are cells of one wider cell.
     """
     cells, raw = part(layer, "cells"), rows_table(layer)
     fewest = by_policy(layer, lambda p: p.k, "c.policy")
+    least_m2 = by_policy(layer, lambda p: p.cell_m**2 / 4, "c.policy")
     grid = one_of(privacy_of(layer).numbers(Location.GRID), "c.policy")
+    below = '("#below" IS NULL OR c.top = ANY ("#below"))'
+    wanted = f"SELECT c.*, {fewest} AS k, {grid} AS is_grid FROM {cells} c WHERE {below}"
     steps = [
-        f"w AS MATERIALIZED (SELECT c.*, {fewest} AS k FROM {cells} c"
-        ' WHERE "#below" IS NULL OR c.top = ANY ("#below"))',
-        "s0 AS (SELECT policy, area, base, finest, k, n, base AS spot, n AS held FROM w"
-        " WHERE n > 0)",
+        f"w AS MATERIALIZED ({wanted})",
+        "o0 AS (SELECT policy, class, area, base, finest, k, is_grid, n FROM w WHERE n > 0)",
     ]
-    for up in range(1, MERGES + 1):
-        spot = f"quartier.cell_at(base, finest - {up})"
-        steps.append(
-            f"s{up} AS (SELECT policy, area, base, finest, k, n, {spot} AS spot, sum(n) OVER"
-            f" (PARTITION BY policy, area, finest, {spot}) AS held"
-            f" FROM s{up - 1} WHERE held < k AND finest >= {up})"
-        )
+    for up in range(MERGES + 1):
+        steps += _step(up)
     told = " UNION ALL ".join(
-        f"SELECT policy, area, base, spot, finest - {up} AS level FROM s{up} WHERE held >= k"
+        f"SELECT policy, class, area, base, spot, finest - {up} AS level FROM s{up} WHERE settled"
         for up in range(MERGES + 1)
     )
     within = f"""
-                SELECT ST_PointOnSurface(ST_CollectionExtract(
-                    ST_Union(ST_Intersection(b.geom, e.envelope)), 3))
+                SELECT ST_CollectionExtract(ST_Union(ST_Intersection(b.geom, e.envelope)), 3)
                 FROM {part(layer, "areas")} b
                 WHERE b.code = c.area AND b.geom && e.envelope"""
     body = f"""
     WITH {", ".join(steps)}, told AS ({told}),
     changed AS MATERIALIZED (
-        SELECT w.policy, w.area, w.base, t.level, t.spot
-        FROM w LEFT JOIN told t USING (policy, area, base)
+        SELECT w.policy, w.class, w.area, w.base, w.is_grid, t.level, t.spot
+        FROM w LEFT JOIN told t USING (policy, class, area, base)
         WHERE w.level IS DISTINCT FROM t.level OR w.n <= 0
     ), published AS MATERIALIZED (
-        SELECT c.area, c.spot, c.level, ST_SnapToGrid(coalesce(({within}),
-                   ST_Centroid(e.envelope)), {DIGITS}) AS place,
-               quartier.cell_width(c.spot, c.level)::int AS width
-        FROM (SELECT DISTINCT area, spot, level FROM changed c
-              WHERE level IS NOT NULL AND {grid}) c,
-             LATERAL (SELECT quartier.cell_envelope(c.spot, c.level) AS envelope OFFSET 0) e
+        SELECT c.policy, c.area, c.spot, c.level, sqrt(z.size)::int AS width,
+               CASE WHEN z.size >= {least_m2} THEN
+                   ST_SnapToGrid(ST_PointOnSurface(i.inside), {DIGITS}) END AS place
+        FROM (SELECT DISTINCT policy, area, spot, level FROM changed c
+              WHERE level IS NOT NULL AND is_grid) c,
+             LATERAL (SELECT quartier.cell_envelope(c.spot, c.level) AS envelope OFFSET 0) e,
+             LATERAL (SELECT CASE WHEN c.area = '' THEN e.envelope ELSE ({within}) END AS inside
+                      OFFSET 0) i,
+             LATERAL (SELECT coalesce(ST_Area(i.inside::geography), 0) AS size OFFSET 0) z
     ), noted AS (
         UPDATE {cells} c SET level = h.level, place = p.place, width = p.width
         FROM changed h LEFT JOIN published p
-            ON p.area = h.area AND p.spot = h.spot AND p.level = h.level
-            AND {grid.replace("c.", "h.")}
-        WHERE c.policy = h.policy AND c.area = h.area AND c.base = h.base
+            ON p.policy = h.policy AND p.area = h.area AND p.spot = h.spot AND p.level = h.level
+        WHERE c.policy = h.policy AND c.class = h.class AND c.area = h.area AND c.base = h.base
     )
     SELECT array_agg(r.fid) INTO "#wanted" FROM changed h JOIN {raw} r
-        ON r.{BASE} = h.base AND r.{POLICY} = h.policy AND coalesce(r.{AREA}, '') = h.area;
-    DELETE FROM {cells} c WHERE c.n <= 0 AND ("#below" IS NULL OR c.top = ANY ("#below"));"""
+        ON r.{BASE} = h.base AND r.{POLICY} = h.policy AND r.{CLASS} = h.class
+        AND coalesce(r.{AREA}, '') = h.area;
+    DELETE FROM {cells} c WHERE c.n <= 0 AND {below};"""
     return function_ddl(
         layer, "settle", "bigint[]", body, arguments='"#below" bigint[]', ends='RETURN "#wanted";'
     )
+
+
+def _step(up: int) -> list[str]:
+    """CTEs of one level: h, how many rows each cell holds that no finer one published; m, which of
+    the cells that hold k is the smallest in the next wider one, and how many rows the others there
+    hold; s, which cells are settled; and o, the rows that are left for the next level.
+    """
+    spot = f"quartier.cell_at(base, finest - {up})"
+    wider = f"quartier.cell_at(base, finest - {up + 1})"
+    group = "policy, class, finest, CASE WHEN is_grid THEN area END, wider"
+    is_last = "true" if up == MERGES else f"is_grid AND finest = {up}"
+    return [
+        f"h{up} AS (SELECT *, {spot} AS spot,"
+        f" CASE WHEN is_grid AND finest > {up} THEN {wider} END AS wider,"
+        f" sum(n) OVER (PARTITION BY policy, class, area, finest, {spot}) AS held"
+        f" FROM o{up} WHERE finest >= {up})",
+        f"m{up} AS (SELECT *,"
+        f" coalesce(sum(n) FILTER (WHERE held < k) OVER (PARTITION BY {group}), 0) AS few,"
+        f" first_value((spot, area)) OVER (PARTITION BY {group}"
+        f" ORDER BY (held >= k) DESC, held, spot, area) AS smallest FROM h{up})",
+        f"s{up} AS (SELECT *, held >= k AND ({is_last} OR few = 0 OR few >= k"
+        f" OR (spot, area) <> smallest) AS settled FROM m{up})",
+        f"o{up + 1} AS (SELECT policy, class, area, base, finest, k, is_grid, n FROM s{up}"
+        " WHERE NOT settled AND is_grid)",
+    ]
 
 
 def _count(layer: Layer, *parts: tuple[str, int]) -> str:
@@ -211,16 +249,17 @@ def _count(layer: Layer, *parts: tuple[str, int]) -> str:
     text = ""
     if counted:
         rows = " UNION ALL ".join(
-            f"SELECT {POLICY} AS policy, coalesce({AREA}, '') AS area, {BASE} AS base,"
-            f" {FINEST} AS finest, {weight} AS w FROM {source} WHERE {BASE} IS NOT NULL"
+            f"SELECT {POLICY} AS policy, {CLASS} AS class, coalesce({AREA}, '') AS area,"
+            f" {BASE} AS base, {FINEST} AS finest, {weight} AS w FROM {source}"
+            f" WHERE {BASE} IS NOT NULL"
             for source, weight in parts
         )
         text += f"""
     WITH counted AS (
-        INSERT INTO {part(layer, "cells")} AS c (policy, area, base, finest, n, top)
-        SELECT policy, area, base, finest, sum(w), {_TOP} FROM ({rows}) d GROUP BY 1, 2, 3, 4
-        HAVING sum(w) <> 0
-        ON CONFLICT (base, policy, area) DO UPDATE SET n = c.n + excluded.n
+        INSERT INTO {part(layer, "cells")} AS c (policy, class, area, base, finest, n, top)
+        SELECT policy, class, area, base, finest, sum(w), {_TOP} FROM ({rows}) d
+        GROUP BY 1, 2, 3, 4, 5 HAVING sum(w) <> 0
+        ON CONFLICT (base, policy, area, class) DO UPDATE SET n = c.n + excluded.n
         RETURNING top
     )
     SELECT array_agg(DISTINCT top) INTO "#tops" FROM counted;
@@ -254,10 +293,10 @@ def count_statements(layer: Layer) -> list[str]:
         *counted,
         f"DELETE FROM {cells}",
         f"""
-        INSERT INTO {cells} (policy, area, base, finest, n, top)
-        SELECT {POLICY}, coalesce({AREA}, ''), base, finest, count(*), {_TOP}
-        FROM (SELECT {POLICY}, {AREA}, {BASE} AS base, {FINEST} AS finest FROM {raw}) r
-        WHERE base IS NOT NULL GROUP BY 1, 2, 3, 4""",
+        INSERT INTO {cells} (policy, class, area, base, finest, n, top)
+        SELECT {POLICY}, {CLASS}, coalesce({AREA}, ''), base, finest, count(*), {_TOP}
+        FROM (SELECT {POLICY}, {CLASS}, {AREA}, {BASE} AS base, {FINEST} AS finest FROM {raw}) r
+        WHERE base IS NOT NULL GROUP BY 1, 2, 3, 4, 5""",
         f"ANALYZE {cells}",
         f"SELECT {function(layer, 'settle')}(NULL)",
     ]
@@ -266,7 +305,7 @@ def count_statements(layer: Layer) -> list[str]:
 def recount_statements(layer: Layer) -> list[str]:
     """Statements that place every row anew among the policies, count all, and derive all."""
     raw = rows_table(layer)
-    names = [POLICY, AREA, FINEST, BASE] if layer.has_geometry else [POLICY]
+    names = [POLICY, AREA, CLASS, FINEST, BASE] if layer.has_geometry else [POLICY]
     bare = ", ".join(ident(name) for name in ("fid", *content_names(layer)))
     sets = ", ".join(f"{name} = p.{name}" for name in names)
     placed = placed_rows(layer, f"(SELECT {bare} FROM {raw})")
@@ -278,9 +317,12 @@ def recount_statements(layer: Layer) -> list[str]:
 
 
 def without_triggers(table: str, statement: str) -> list[str]:
-    """A statement on a table whose lock is held, that no trigger hears of."""
-    switch = f"ALTER TABLE {table} {{}} TRIGGER USER"
-    return [switch.format("DISABLE"), statement, switch.format("ENABLE")]
+    """A statement on a table of exact rows that none of our triggers hears of; its lock is held."""
+    off, on = (
+        [f"ALTER TABLE {table} {switch} TRIGGER {ident(name)}" for name in sorted(RAW_TRIGGERS)]
+        for switch in ("DISABLE", "ENABLE")
+    )
+    return [*off, statement, *on]
 
 
 def fill_statements(layer: Layer, stage: str, since: int) -> list[str]:
@@ -288,7 +330,7 @@ def fill_statements(layer: Layer, stage: str, since: int) -> list[str]:
     for nobody who reads it.
     """
     raw = rows_table(layer)
-    places = [POLICY, AREA, FINEST, BASE] if layer.has_geometry else [POLICY]
+    places = [POLICY, AREA, CLASS, FINEST, BASE] if layer.has_geometry else [POLICY]
     names = ", ".join(["source_key", *names_of(layer), *places, "since"])
     values = ", ".join(
         ["p.source_key", *values_of(layer, "p"), *(f"p.{name}" for name in places), str(since)]
@@ -335,10 +377,17 @@ def _deleted(layer: Layer) -> str:
 
 
 def _updated(layer: Layer) -> str:
-    since = f"current_setting({literal('quartier.since_' + layer.id)})::bigint"
+    """What was published of a row while another policy held for it is let go: it told more."""
+    since = _since(layer)
     new = f"(SELECT * FROM new_rows WHERE since = {since}) n"
-    old = f"(SELECT o.* FROM old_rows o JOIN new_rows n ON n.fid = o.fid AND n.since = {since}) r"
-    return _event(layer, new, (new, 1), (old, -1), keeps=old)
+    pairs = f"old_rows o JOIN new_rows n ON n.fid = o.fid AND n.since = {since}"
+    old = f"(SELECT o.* FROM {pairs}) r"
+    forgotten = f"""
+    DELETE FROM {HISTORY}.{ident(layer.id)} h USING (
+        SELECT {public_fid("o.fid")} AS fid FROM {pairs}
+        WHERE o.{POLICY} IS DISTINCT FROM n.{POLICY}
+    ) p WHERE h.fid = p.fid;"""
+    return _event(layer, new, (new, 1), (old, -1), keeps=old, after=forgotten)
 
 
 def _truncated(layer: Layer) -> str:
@@ -349,7 +398,7 @@ def _truncated(layer: Layer) -> str:
     IF "#touched" = 0 THEN
         RETURN NULL;
     END IF;
-    "#current" := quartier.allocate_revision({literal(layer.id)}, 0, 0, 0);
+    "#current" := {_since(layer)};
     {_keep(layer, f"{raw} r")}{gone}
     UPDATE quartier.privacy_state SET withheld = 0 WHERE layer_id = {literal(layer.id)};
     PERFORM set_config('quartier.deriving', {literal(layer.id)}, true);
@@ -365,16 +414,23 @@ _EVENTS: dict[str, Callable[[Layer], str]] = {
 }
 
 
-def _event(layer: Layer, rows: str, *parts: tuple[str, int], keeps: str = "") -> str:
+def _since(layer: Layer) -> str:
+    """The revision of what is written now, which is one only if something published changes."""
+    return f"current_setting({literal('quartier.since_' + layer.id)})::bigint"
+
+
+def _event(
+    layer: Layer, rows: str, *parts: tuple[str, int], keeps: str = "", after: str = ""
+) -> str:
     kept = _keep(layer, keeps) if keeps else ""
     return f"""
     SELECT count(*), array_agg(fid) INTO "#touched", "#wanted" FROM {rows};
     IF "#touched" = 0 THEN
         RETURN NULL;
     END IF;
-    "#current" := quartier.allocate_revision({literal(layer.id)}, 0, 0, 0);{kept}
+    "#current" := {_since(layer)};{kept}
     {_count(layer, *parts)}
-    PERFORM {function(layer, "derive")}("#wanted");"""
+    PERFORM {function(layer, "derive")}("#wanted");{after}"""
 
 
 def _keep(layer: Layer, rows: str) -> str:
@@ -399,7 +455,8 @@ def _derive_function(layer: Layer) -> str:
         f" IS DISTINCT FROM ({', '.join(f'excluded.{n}' for n in quoted)})"
     )
     kept = published(layer)
-    of_these = '("#fids" IS NULL OR c.fid = ANY ("#fids"))'
+    given = '(SELECT DISTINCT unnest("#fids") AS fid)'
+    none = '"#fids" IS NULL'
     some_rows = f'(SELECT DISTINCT unnest("#fids") AS fid) w JOIN {rows_table(layer)} r USING (fid)'
     rows = f"{rows_table(layer)} r"
     begin = (
@@ -409,14 +466,21 @@ def _derive_function(layer: Layer) -> str:
     upsert = f"""
         INSERT INTO {city} AS c (fid, {", ".join(quoted)}) OVERRIDING SYSTEM VALUE
         {published_rows(layer, "{rows}", kept)}
-        {"ORDER BY r.fid" if not layer.has_geometry else 'ORDER BY "geom", r.fid'}
+        {"ORDER BY 1" if not layer.has_geometry else 'ORDER BY "geom", 1'}
         ON CONFLICT (fid) DO UPDATE SET {sets} WHERE {differs};"""
     body = f"""
     {begin}
-    DELETE FROM {city} c WHERE {of_these}
-        AND NOT EXISTS (SELECT FROM {rows} WHERE r.fid = c.fid AND {kept});
+    IF {none} THEN
+        DELETE FROM {city} c WHERE NOT EXISTS (
+            SELECT FROM {rows} WHERE {public_fid("r.fid")} = c.fid AND {kept});
+    ELSE
+        DELETE FROM {city} c USING (
+            SELECT {public_fid("w.fid")} AS fid FROM {given} w
+            WHERE NOT EXISTS (SELECT FROM {rows} WHERE r.fid = w.fid AND {kept})
+        ) g WHERE c.fid = g.fid;
+    END IF;
     {begin}
-    IF "#fids" IS NULL THEN{upsert.replace("{rows}", rows)}
+    IF {none} THEN{upsert.replace("{rows}", rows)}
     ELSE{upsert.replace("{rows}", some_rows)}
     END IF;
     PERFORM set_config('quartier.deriving', '', true);"""

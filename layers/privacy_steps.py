@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from layers import privacy_places, privacy_sql
-from layers.engine import postgis_schema, run_ddl
+from layers.engine import run_ddl
 from layers.errors import ChangeRefused
 from layers.layer_steps import Step
 from layers.model import Layer
@@ -68,7 +68,7 @@ def bring_up(declared: Any, layer: Layer, connection: sa.Connection) -> list[Ste
             says=says.format(layer.id),
             ddl=tuple(ddl),
             statements=((kept, {"layer": layer.id, "definition": definition(layer)}),),
-            work=lambda connection: derive_anew(connection, layer, borders=borders),
+            work=lambda connection: derive_anew(connection, layer, borders=borders, is_new=is_new),
         )
     ]
 
@@ -116,23 +116,74 @@ def _tables(layer: Layer, connection: sa.Connection) -> list[str]:
     ]
 
 
-def derive_anew(connection: sa.Connection, layer: Layer, *, borders: bool) -> None:
-    """Publish every row as the privacy says, and let older revisions go: they told more, or less,
-    than it does. With `borders`, areas and anchors are taken as they are now.
+def derive_anew(
+    connection: sa.Connection, layer: Layer, *, borders: bool, is_new: bool = False
+) -> None:
+    """Publish every row as the privacy says, and let older revisions go, and what the change log
+    tells of them: they told more, or less, than it does. With `borders`, areas and anchors are
+    taken as they are now; a layer that `is_new` to privacy cannot be rolled back to before it.
+
+    Raises ChangeRefused where a column that is no longer declared would go on being published.
     """
     connection.execute(sa.text("SELECT quartier.lock(:layer)"), {"layer": layer.id})
+    _empty_undeclared(connection, layer, is_new=is_new)
     if borders:
         take_borders(connection, layer)
-    if not connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {rows_table(layer)})")):
-        return
-    require_borders(connection, layer)
-    for statement in privacy_sql.recount_statements(layer):
-        run_ddl(connection, statement.replace("@postgis@", postgis_schema(connection)))
+    if connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {rows_table(layer)})")):
+        require_borders(connection, layer)
+        for statement in privacy_sql.recount_statements(layer):
+            run_ddl(connection, statement)
     connection.execute(sa.text(f"DELETE FROM {HISTORY}.{ident(layer.id)}"))
+    asked = {"layer": layer.id}
+    if not connection.scalar(
+        sa.text("SELECT revision FROM quartier.layer_state WHERE layer_id = :layer"), asked
+    ):
+        return  # nobody has seen anything yet
+    connection.execute(sa.text("SELECT quartier.allocate_revision(:layer, 0, 0, 0)"), asked)
     connection.execute(
-        sa.text("UPDATE quartier.layer_state SET history_from = revision WHERE layer_id = :layer"),
-        {"layer": layer.id},
+        sa.text(
+            "SELECT quartier.touch_everything(:layer, revision) FROM quartier.layer_state"
+            " WHERE layer_id = :layer"
+        ),
+        asked,
     )
+    also = ", rollback_from = revision" if is_new else ""
+    connection.execute(
+        sa.text(
+            f"UPDATE quartier.layer_state SET history_from = revision{also} WHERE layer_id = :layer"
+        ),
+        asked,
+    )
+    run_ddl(connection, f"ANALYZE {CITY}.{ident(layer.id)}")
+
+
+def _empty_undeclared(connection: sa.Connection, layer: Layer, *, is_new: bool) -> None:
+    """What a declaration leaves out stays in its table: of a private layer with the exact rows, of
+    a public one nowhere else.
+    """
+    ours = {"fid", "tile_geom", "cell", "since", *content_names(layer.as_published())}
+    table = f"{CITY}.{ident(layer.id)}"
+    found = connection.scalars(
+        sa.text(
+            "SELECT attname FROM pg_attribute WHERE attrelid = CAST(:table AS regclass)"
+            " AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+        ),
+        {"table": table},
+    )
+    for name in [name for name in found if name not in ours]:
+        left = f"{ident(name)} IS NOT NULL"
+        if not connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table} WHERE {left})")):
+            continue
+        if is_new:
+            raise ChangeRefused(
+                f"layer {layer.id}: column {name} is still in the published table, though it is"
+                " not declared; declare it and hide it, or empty it:"
+                f" UPDATE {table} SET {ident(name)} = NULL"
+            )
+        deriving = sa.text("SELECT set_config('quartier.deriving', :layer, true)")
+        connection.execute(deriving, {"layer": layer.id})
+        connection.execute(sa.text(f"UPDATE {table} SET {ident(name)} = NULL WHERE {left}"))
+        connection.execute(deriving, {"layer": ""})
 
 
 def take_borders(connection: sa.Connection, layer: Layer) -> None:

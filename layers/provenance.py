@@ -20,7 +20,7 @@ async def read_provenance(store: Store, layer_id: str) -> dict[str, Any]:
     row = await store.fetchrow(PROVENANCE, layer_id)
     if row is None:
         return {}
-    return {
+    told: dict[str, Any] = {
         "provenance": {
             "run": row["run"],
             "loaded": row["finished_at"],
@@ -29,28 +29,27 @@ async def read_provenance(store: Store, layer_id: str) -> dict[str, Any]:
             "rows": row["rows"],
             "configuration": row["config_hash"],
             "software": f"quartier {row['tool_version']}",
-        },
-        "withheld": {
-            "rows": row["withheld"],
-            "of": row["rows"],
-            "says": f"{row['withheld']:,} of {row['rows']:,} rows withheld".replace(",", "\u202f"),
-        },
+        }
     }
+    if row["rows"] is None:  # of a private layer: it would tell how many rows are not published
+        del told["provenance"]["rows"]
+        return told
+    says = f"{row['withheld']:,} of {row['rows']:,} rows withheld".replace(",", "\u202f")
+    told["withheld"] = {"rows": row["withheld"], "of": row["rows"], "says": says}
+    return told
 
 
-PRIVACY = "SELECT withheld, withholds FROM quartier.public_privacy WHERE layer_id = $1"
+PRIVACY = "SELECT withheld FROM quartier.public_privacy WHERE layer_id = $1"
 
 
 async def read_privacy(store: Store, layer: Layer) -> dict[str, Any]:
-    """`privacy`: the policies of a layer, and how many rows they publish nothing of; nothing for a
-    layer without. A few rows are told as "fewer than 5".
+    """`privacy`: the policies of a layer, and about how many rows they publish nothing of, in
+    fives; nothing for a layer without.
     """
     if layer.privacy is None:
         return {}
     row = await store.fetchrow(PRIVACY, layer.id)
-    withheld: object = 0
-    if row is not None and row["withholds"]:
-        withheld = row["withheld"] or "fewer than 5"
+    withheld = row["withheld"] if row is not None else 0
     told = layer.privacy.model_dump(mode="json", exclude_defaults=True)
     says = "some places, times and columns are coarser than the source has them, or left out"
     return {"privacy": told | {"rowsWithheld": withheld, "says": says}}

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from layers.errors import ChangeRefused
 from layers.locks import RUN_LOCK
 from layers.model import Layer
+from layers.privacy_rows import public_fid
 from layers.quarantine import fingerprint_of
 from layers.sql import ident
 from layers.tables import CITY, HISTORY, past_table, rows_table
@@ -97,7 +98,10 @@ def erase(  # noqa: PLR0913
         for each in (table, past)
     )  # the first moves rows to history, from where the second takes them
     if layer.privacy is not None:  # what was published of it went with it, and left a past too
-        published = sa.text(f"DELETE FROM {HISTORY}.{ident(layer.id)} WHERE fid = ANY (:fids)")
+        published = sa.text(
+            f"DELETE FROM {HISTORY}.{ident(layer.id)} h"
+            f" USING unnest(CAST(:fids AS bigint[])) f (fid) WHERE h.fid = {public_fid('f.fid')}"
+        )
         connection.execute(published, {"fids": fids})
     revision = connection.scalar(
         sa.text("SELECT quartier.allocate_revision(:layer, 0, 0, 0)"), {"layer": layer.id}
@@ -151,7 +155,7 @@ def _all_lives(
         for table in (rows_table(layer), past_table(layer))
     )
     statement = sa.text(" UNION ".join(parts))
-    fids, keys = {fid} if fid is not None else set(), {key} if key is not None else set()
+    fids, keys = _asked_fids(connection, layer, fid), {key} if key is not None else set()
     while True:
         known = connection.execute(statement, {"keys": list(keys), "fids": list(fids)}).all()
         more_fids = fids | {row.fid for row in known}
@@ -159,6 +163,24 @@ def _all_lives(
         if (more_fids, more_keys) == (fids, keys):
             return sorted(row for row in {each.fid for each in known}), sorted(keys)
         fids, keys = more_fids, more_keys
+
+
+def _asked_fids(connection: sa.Connection, layer: Layer, fid: int | None) -> set[int]:
+    """The fid of the row itself: that of a private one is published as another number."""
+    if fid is None:
+        return set()
+    if layer.privacy is None:
+        return {fid}
+    found = connection.scalars(
+        sa.text(
+            " UNION ".join(
+                f"SELECT t.fid FROM {table} t WHERE {public_fid('t.fid')} = :fid"
+                for table in (rows_table(layer), past_table(layer))
+            )
+        ),
+        {"fid": fid},
+    )
+    return set(found)
 
 
 def _forget_withheld(connection: sa.Connection, layer: Layer, keys: list[str]) -> int:

@@ -212,6 +212,8 @@ def _lock(connection: sa.Connection, layer: Layer) -> None:
 
 def _is_ours_and_empty(connection: sa.Connection, layer: Layer) -> bool:
     """Whether another table may take the layer's place: no row and nothing of others is lost."""
+    if layer.privacy is not None and connection.scalar(sa.text(privacy_sql.other_triggers(layer))):
+        return False
     for table in {f"{CITY}.{ident(layer.id)}", rows_table(layer)}:
         if connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table})")):
             return False

@@ -33,7 +33,11 @@ pytestmark = [pytest.mark.db, pytest.mark.anyio]
 ROWS = 10_000
 NUMBER = re.compile(rb"-?\d+\.\d+")
 LINKS = re.compile(rb'"links":\[.*?\]')  # which repeat what was asked
-TIME = re.compile(rb'"\d{4}-\d\d-\d\dT[^"]*"|\d{4}-\d\d-\d\d \d\d:\d\d')
+MADE = re.compile(  # when the city was made, not when a crime was committed
+    rb'(?<="updated":)"[^"]*"|(?<="changed_at":)"[^"]*"|(?<="changed_at": )"[^"]*"'
+    rb'|(?<=datetime=)"[^"]*"|\d{4}-\d\d-\d\d \d\d:\d\d'
+    rb'|from revision \d+ on, which is of [^"]*'
+)
 DEGREES_25M = 25 / 111_195
 AROUND = (2.29, 48.79, 2.41, 48.91)
 
@@ -74,11 +78,24 @@ def both(cities: Copies) -> Iterator[Cities]:
 
 
 def _commit_the_same(one: Database, other: Database) -> None:
-    """The crimes of one city, moved as far as nobody may notice."""
+    """The crimes of one city, moved as far as nobody may notice, with other times and streets
+    where nobody may see them, and two more that are not published.
+    """
     inside = """ST_Contains(d.geom, quartier.cell_envelope(r."#base", r."#finest"))"""
     rows = one.run(
         f"""
-        SELECT number, kind, street, at::text, day::text, clock::text, ST_AsHEXEWKB(CASE
+        SELECT number, kind,
+               CASE WHEN kind IN ('assault', 'murder') THEN 'Elsewhere' ELSE street END,
+               (CASE kind WHEN 'theft' THEN at
+                WHEN 'noise' THEN date_trunc('hour', at) + fid % 60 * interval '1 minute'
+                WHEN 'burglary' THEN date_trunc('day', at, 'Europe/Paris') + interval '1 hour'
+                WHEN 'assault' THEN date_trunc('month', at, 'Europe/Paris') + interval '2 hours'
+                ELSE at + interval '40 days' END)::text,
+               (CASE WHEN kind = 'murder' THEN day + 99 WHEN kind = 'assault'
+                THEN date_trunc('month', day)::date + 3 ELSE day END)::text,
+               (CASE WHEN kind = 'theft' THEN clock WHEN kind = 'noise'
+                THEN date_trunc('hour', clock::interval)::time + interval '7 minutes'
+                ELSE time '12:34:56' END)::text, ST_AsHEXEWKB(CASE
             WHEN kind = 'assault' THEN ST_Point(CASE WHEN ST_X(r.geom) < 2.35 THEN 2.311
                 ELSE 2.377 END, 48.8 + 0.1 * mod(fid * 0.31, 1), 4326)
             WHEN kind = 'murder' THEN ST_Point(2.3 + 0.1 * mod(fid * 0.17, 1), 48.8123, 4326)
@@ -99,6 +116,21 @@ def _commit_the_same(one: Database, other: Database) -> None:
         role="ingest",
         **dict(zip(names, columns, strict=True)),
     )
+    for city, statements in ((one, SEEN), (other, (*UNSEEN, *SEEN))):
+        for statement in statements:
+            city.run(statement)
+
+
+UNSEEN = (
+    "INSERT INTO city_raw.crimes (number, kind, geom) SELECT 'more', 'murder',"
+    " ST_Point(2.31, 48.81, 4326) FROM generate_series(1, 2)",
+    "UPDATE city_raw.crimes SET street = 'Nowhere' WHERE kind = 'murder'",
+)
+SEEN = (
+    "UPDATE city_raw.crimes SET street = 'New Street' WHERE kind = 'theft'",
+    "UPDATE city_raw.crimes SET kind = 'theft' WHERE number IN ('n7', 'n12')",
+    "DELETE FROM city_raw.crimes WHERE number IN ('n11', 'n14', 'n15')",
+)
 
 
 @pytest.fixture
@@ -128,7 +160,8 @@ def nothing_of_rows(*paths: str) -> Callable[[Cities], list[str]]:
 
 def ask_items(both: Cities) -> list[str]:
     """All pages, and boxes that shrink around places, down to nothing."""
-    asked = [f"?limit=10000&bbox={','.join(map(str, AROUND))}", "?limit=10000&as_of=1"]
+    asked = [f"?limit=10000&bbox={','.join(map(str, AROUND))}"]
+    asked += [f"?limit=10000&as_of={revision}" for revision in (1, 2, 3, 4)]
     for x, y in some_places(both, 40):
         for size in (1e-2, 1e-3, 1e-5, 0.0):
             box = f"{x - size:.9f},{y - size:.9f},{x + size:.9f},{y + size:.9f}"
@@ -140,8 +173,11 @@ def ask_one_by_one(_: Cities) -> list[str]:
     return [f"/collections/crimes/items/{fid}" for fid in (*range(1, 60), ROWS, ROWS + 1, "x")]
 
 
+PAST = ("?since=0&limit=1000", "?since=1&limit=1000", "?since=2&until=3&limit=1000", "?since=9")
+
+
 def ask_differences(_: Cities) -> list[str]:
-    return [f"/collections/crimes/diff{asked}" for asked in ("?since=0&limit=1000", "?since=9")]
+    return [f"/collections/crimes/diff{asked}" for asked in PAST]
 
 
 def ask_tiles(both: Cities) -> list[str]:
@@ -212,7 +248,7 @@ async def bodies(service: Service, paths: list[str]) -> list[tuple[str, int, byt
     answers = []
     for path in paths:
         answer = await service.get(path)
-        body = b"" if path == "/metrics" else TIME.sub(b'"then"', answer.content)
+        body = b"" if path == "/metrics" else MADE.sub(b'"then"', answer.content)
         answers.append((path, answer.status_code, body))
     return answers
 
@@ -281,11 +317,13 @@ async def test_no_change_tells_of_a_place_that_is_hidden(both: Cities) -> None:
     for asked in (told, state):
         assert both.one.run(asked, role="web") == both.other.run(asked, role="web")
     before = both.one.run(told)
+    revisions = [city.run(state) for city in (both.one, both.other)]
     both.one.run(
         "UPDATE city_raw.crimes SET geom = ST_Translate(geom, 0.001, 0) WHERE kind = 'murder'"
     )
     both.other.run("UPDATE city_raw.crimes SET street = street || 'x' WHERE kind = 'murder'")
     assert both.one.run(told) == before == both.other.run(told)
+    assert [city.run(state) for city in (both.one, both.other)] == revisions
 
 
 def test_an_archive_holds_what_tiles_hold(both: Cities, tmp_path: Path) -> None:

@@ -14,10 +14,9 @@ COMMENT ON TABLE quartier.privacy_state IS
     'Of each layer with a privacy policy: a hash of what its published rows were derived by, and how
 many rows are not published at all.';
 
--- A few rows are told apart from none by nobody.
+-- How many in fives, so that no single one is told by what it adds.
 CREATE VIEW quartier.public_privacy AS
-    SELECT p.layer_id, CASE WHEN p.withheld >= 5 THEN p.withheld END AS withheld,
-           p.withheld > 0 AS withholds
+    SELECT p.layer_id, p.withheld / 5 * 5 AS withheld
     FROM quartier.privacy_state p JOIN quartier.layers l ON l.id = p.layer_id WHERE NOT l.withdrawn;
 GRANT SELECT ON quartier.public_privacy TO quartier_web, quartier_officer;
 
@@ -35,6 +34,50 @@ CREATE OR REPLACE VIEW quartier.public_revisions AS
     FROM quartier.revisions r JOIN quartier.layers l ON l.id = r.layer_id
     JOIN quartier.layer_state s ON s.layer_id = r.layer_id
     WHERE NOT l.withdrawn AND r.revision >= s.history_from;
+
+-- How many rows a private layer was given tells how many are withheld.
+CREATE OR REPLACE VIEW quartier.public_provenance AS
+    SELECT r.layer_id, r.id AS run, r.finished_at, r.revision, r.tool_version, r.config_hash,
+           CASE WHEN NOT l.declaration ? 'privacy' THEN (r.counts ->> 'read')::bigint END AS rows,
+           CASE WHEN NOT l.declaration ? 'privacy' THEN (r.counts ->> 'quarantined')::bigint END
+               AS withheld,
+           (SELECT coalesce(jsonb_agg(s - 'path' ORDER BY s ->> 'name'), '[]')
+            FROM jsonb_array_elements(r.sources) s) AS sources
+    FROM quartier.current_runs r JOIN quartier.layers l ON l.id = r.layer_id
+    WHERE NOT l.withdrawn;
+
+-- The exact rows of a private layer come first, as for everyone who writes them.
+CREATE OR REPLACE FUNCTION quartier.lock(layer text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF to_regclass(format('city_raw.%I', layer)) IS NOT NULL THEN
+        EXECUTE format('LOCK TABLE city_raw.%I IN SHARE ROW EXCLUSIVE MODE', layer);
+    END IF;
+    EXECUTE format('LOCK TABLE city.%I IN SHARE ROW EXCLUSIVE MODE', layer);
+    PERFORM FROM quartier.layer_state WHERE layer_id = layer FOR UPDATE;
+END $$;
+
+CREATE FUNCTION quartier.public_fid(fid bigint, key bigint) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+    l bigint := fid >> 26;
+    r bigint := fid & 67108863;
+    was bigint;
+BEGIN
+    LOOP
+        FOR i IN 1 .. 6 LOOP
+            was := r;
+            r := l # (hashint8extended(r, key + i) & 67108863);
+            l := was;
+        END LOOP;
+        IF (l | r) <> 0 THEN  -- 0 is no fid; what goes there goes on to where 0 itself would go
+            RETURN (l << 26) | r;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION quartier.public_fid IS
+    'The number that an exact row is published under: a keyed permutation of 52 bits (a Feistel
+network), so that published numbers tell neither the order of rows nor that some are missing.';
 
 -- Cells of the world's grid (29 bits an axis, in Morton order), as privacy makes them coarser.
 

@@ -238,9 +238,11 @@ class _Run:
 
     def _read_into(self, staged: Stage) -> None:
         """Read one batch while the one before is on its way to the stage."""
-        reading = read(self._job.layer, self._job.files)
         sieve = Sieve(self._job.layer, self._before, self._record.accepted(), self._record.purged())
-        with ThreadPoolExecutor(max_workers=1) as sender:
+        with (
+            read(self._job.layer, self._job.files) as reading,
+            ThreadPoolExecutor(max_workers=1) as sender,
+        ):
             sent: Future[None] | None = None
             for batch in map(sieve.sift, reading):
                 self._tally.add(batch, self._job.layer.has_geometry)

@@ -11,11 +11,12 @@ import sqlalchemy as sa
 
 from layers.errors import ChangeRefused
 from layers.locks import RUN_LOCK
-from layers.merge_sql import build_name, stage_name
 from layers.model import Layer
 from layers.purge import Purged, purged_keys
 from layers.quarantine import accepted_fingerprints
 from layers.setup import check_schema
+from layers.sql import ident
+from layers.tables import STAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +106,11 @@ class RunRecord:
         )
 
     def _bury_interrupted(self) -> None:
-        """We hold the layer, so a run still marked running was killed: end it, clear its stage."""
-        killed = self._connection.scalars(
+        """We hold the layer, so a run still marked running was killed: end it. And whatever is
+        staged for the layer is nobody's: a run may be killed after its end was told.
+        """
+        told = {"layer": self.layer_id}
+        self._connection.execute(
             sa.text(
                 "UPDATE quartier.runs r SET finished_at = clock_timestamp(), revision = p.revision,"
                 " state = CASE WHEN p.revision IS NULL THEN 'refused' ELSE 'published' END,"
@@ -115,13 +119,20 @@ class RunRecord:
                 " ELSE 'interrupted after it had published' END"
                 " FROM quartier.runs s LEFT JOIN quartier.revisions p"
                 " ON p.layer_id = s.layer_id AND p.run_id = s.id"
-                " WHERE s.id = r.id AND r.layer_id = :layer AND r.state = 'running' RETURNING r.id"
+                " WHERE s.id = r.id AND r.layer_id = :layer AND r.state = 'running'"
             ),
-            {"layer": self.layer_id},
+            told,
+        )
+        left = self._connection.scalars(
+            sa.text(
+                "SELECT t.tablename FROM pg_tables t JOIN quartier.runs r"
+                " ON t.tablename IN ('run_' || r.id, 'build_' || r.id)"
+                f" WHERE t.schemaname = '{STAGE}' AND r.layer_id = :layer ORDER BY 1"
+            ),
+            told,
         ).all()
-        for run_id in killed:
-            for table in (stage_name(run_id), build_name(run_id)):
-                self._connection.execute(sa.text(f"DROP TABLE IF EXISTS {table}"))
+        for table in left:
+            self._connection.execute(sa.text(f"DROP TABLE IF EXISTS {STAGE}.{ident(table)}"))
 
     def last(self) -> LastRun | None:
         row = self._connection.execute(

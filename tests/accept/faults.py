@@ -239,6 +239,9 @@ def install_holds(database: Database, layers: Sequence[str]) -> None:
         ("notify", "BEFORE UPDATE", "quartier.runs",
          "FOR EACH ROW WHEN (OLD.state = 'running' AND NEW.state <> 'running')"),
     ]  # fmt: skip
+    if "crimes" in layers:  # which are merged even into an empty table
+        half = "FOR EACH ROW WHEN (NEW.number = '300')"
+        places.append(("merge", "BEFORE INSERT", "city_raw.crimes", half))
     for layer in layers:
         any_write = "BEFORE INSERT OR UPDATE OR DELETE"
         overview = f"city_overview.{layer}" + ("__shapes" if layer == "streets" else "")
@@ -368,8 +371,9 @@ def _children_of(parent: int) -> list[int]:
 
 def kill_backend(pid: int | None, database: Database) -> None:
     """SIGKILL to one process of the server, which then ends all others and recovers."""
-    with suppress(ProcessLookupError):
-        os.kill(pid or _working(database)[0], signal.SIGKILL)
+    for each in [pid] if pid else _working(database)[:1]:
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 def _working(database: Database) -> list[int]:

@@ -499,6 +499,16 @@ def test_the_next_run_buries_an_interrupted_one(trees: Database, tmp_path: Path)
     assert "interrupted" in str(record[1])
 
 
+def test_a_stage_goes_whose_run_was_killed_after_its_end_was_told(
+    trees: Database, tmp_path: Path
+) -> None:
+    told = trees.value("SELECT max(id) FROM quartier.runs WHERE state <> 'running'")
+    trees.run(f'CREATE UNLOGGED TABLE city_stage."run_{told}" (n int)')
+    trees.run('CREATE TABLE city_stage."run_0" (n int)')
+    ingest(trees, TREES, csv(tmp_path, *THREE[:2]))
+    assert stages(trees) == ["run_0"], "what is of no run of the layer stays"
+
+
 def test_the_record_of_a_run_says_what_it_read_and_did(trees: Database) -> None:
     record = ask(
         trees,

@@ -29,7 +29,7 @@ from ingest.report import Counts, Report
 from ingest.rows import Batch, Refusal
 from ingest.sources.shapefile import SHAPEFILE
 from layers.engine import owner_engine, store_errors
-from layers.errors import LayersError
+from layers.errors import LayersError, StoreUnavailable
 from layers.model import Layer
 from layers.runs import RunRecord, Withheld
 from layers.write import LINE, ROW, Merged, Stage, Terms, drop_stage, publish, stage
@@ -102,7 +102,12 @@ def run(ingest_url: str, job: Job, progress: Progress = _no_progress) -> Report:
                 _keep(job.raw, sources)
             record.start(sources, version("quartier"))
             try:
-                return _Run(ingest_url, engine, record, job, progress, started).go(sources)
+                with store_errors():
+                    return _Run(ingest_url, engine, record, job, progress, started).go(sources)
+            except StoreUnavailable as exc:  # perhaps in the middle of the commit
+                with suppress(SQLAlchemyError):
+                    record.lost(str(exc))
+                raise
             except Exception as exc:
                 known = isinstance(exc, (IngestError, LayersError))
                 message = str(exc) if known else f"unexpected {type(exc).__name__}"

@@ -18,6 +18,18 @@ from layers.setup import check_schema
 from layers.sql import ident
 from layers.tables import STAGE
 
+LAYER_ROW = "SELECT true FROM quartier.layer_state WHERE layer_id = :layer"
+INTERRUPTED = "SELECT id FROM quartier.runs WHERE layer_id = :layer AND state = 'running'"
+END_AS_IT_WAS = """
+    UPDATE quartier.runs r SET finished_at = clock_timestamp(), revision = p.revision,
+        state = CASE WHEN p.revision IS NULL THEN 'refused' ELSE 'published' END,
+        message = CASE WHEN p.revision IS NULL THEN :message
+                  ELSE 'interrupted after it had published' END
+    FROM quartier.runs s
+    LEFT JOIN quartier.revisions p ON p.layer_id = s.layer_id AND p.run_id = s.id
+    WHERE s.id = r.id AND r.layer_id = :layer AND r.state = 'running'
+      AND coalesce(r.id = CAST(:run AS bigint), true)"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastRun:
@@ -110,19 +122,11 @@ class RunRecord:
         staged for the layer is nobody's: a run may be killed after its end was told.
         """
         told = {"layer": self.layer_id}
-        self._connection.execute(
-            sa.text(
-                "UPDATE quartier.runs r SET finished_at = clock_timestamp(), revision = p.revision,"
-                " state = CASE WHEN p.revision IS NULL THEN 'refused' ELSE 'published' END,"
-                " message = CASE WHEN p.revision IS NULL"
-                " THEN 'interrupted before it could publish; the old revision stayed'"
-                " ELSE 'interrupted after it had published' END"
-                " FROM quartier.runs s LEFT JOIN quartier.revisions p"
-                " ON p.layer_id = s.layer_id AND p.run_id = s.id"
-                " WHERE s.id = r.id AND r.layer_id = :layer AND r.state = 'running'"
-            ),
-            told,
-        )
+        if self._connection.execute(sa.text(INTERRUPTED), told).first():
+            # What the server still does for it may be its commit, which holds the layer's row.
+            self._connection.execute(sa.text(f"{LAYER_ROW} FOR UPDATE"), told)
+            said = "interrupted before it could publish; the old revision stayed"
+            self._connection.execute(sa.text(END_AS_IT_WAS), told | {"run": None, "message": said})
         left = self._connection.scalars(
             sa.text(
                 "SELECT t.tablename FROM pg_tables t JOIN quartier.runs r"
@@ -217,6 +221,15 @@ class RunRecord:
             ),
             {"state": state, "run": self.id, **encoded},
         )
+
+    def lost(self, message: str) -> None:
+        """End the run after its database, or a connection, went away: whether it has published is
+        what the database says. While that is not certain the run stays open, for the next one.
+        """
+        told = {"layer": self.layer_id}
+        if self._connection.scalar(sa.text(f"{LAYER_ROW} FOR UPDATE SKIP LOCKED"), told):
+            ended = told | {"run": self.id, "message": message}
+            self._connection.execute(sa.text(END_AS_IT_WAS), ended)
 
     def release(self) -> None:
         self._connection.execute(

@@ -12,6 +12,7 @@ import multiprocessing as mp
 import os
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -264,10 +265,10 @@ def install_holds(database: Database, layers: Sequence[str]) -> None:
 
 
 class LockHold:
-    """Holds what asks for the lock of a step; `turn` says how often it is let pass before."""
+    """Holds what asks for the lock of a step."""
 
-    def __init__(self, database: Database, step: str, turn: int = 0) -> None:
-        self._number, self._turn = STEPS.index(step), turn
+    def __init__(self, database: Database, step: str) -> None:
+        self._number = STEPS.index(step)
         self._holder = psycopg.connect(database.urls.owner, autocommit=True)
         self._holder.execute("SELECT pg_advisory_lock(%s, %s)", [SPACE, self._number])
 
@@ -454,3 +455,93 @@ class Reader:
                 time.sleep(0.05)
             except psycopg.Error as exc:
                 self.said.add(str(exc))
+
+
+# A connection that breaks ------------------------------------------------------------------------
+
+
+class Proxy:
+    """Stands between an ingest and its database, as a network does, and breaks.
+
+    `commit` cuts the connection that publishes: "unheard" before the server hears COMMIT, or
+    "unanswered" when it has committed and its answer is on the way. `after` cuts every connection
+    when so many bytes were sent to the server.
+    """
+
+    def __init__(self, house: SmallHouse, *, commit: str = "", after: int | None = None) -> None:
+        self._commit, self._after = commit, after
+        self.sent = 0
+        self.cuts = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="quartier-proxy-")
+        self._server = house.home / "postgres" / "run" / ".s.PGSQL.5432"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(f"{self._folder.name}/.s.PGSQL.5432")
+        self._listener.listen()
+        self._links: list[tuple[socket.socket, socket.socket]] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://quartier_ingest@/quartier?host={self._folder.name}&port=5432"
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._cut(*self._links)
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+        for link in self._links:
+            for end in link:
+                end.close()
+        self._folder.cleanup()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(str(self._server))
+            self._links.append((client, server))
+            for of in (self._ask, self._answer):
+                self._threads.append(threading.Thread(target=of, args=(client, server)))
+                self._threads[-1].start()
+
+    def _cut(self, *links: tuple[socket.socket, socket.socket]) -> None:
+        for link in links:
+            for end in link:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        publishes = False
+        with suppress(OSError):
+            while data := client.recv(1 << 16):
+                publishes = publishes or b"'quartier.run'" in data
+                if self._commit and publishes and b"COMMIT\0" in data:
+                    self.cuts += 1
+                    if self._commit == "unanswered":
+                        client.shutdown(socket.SHUT_RDWR)  # so that the answer goes nowhere
+                        server.sendall(data)
+                        return
+                    break
+                if self._after is not None and self.sent + len(data) > self._after:
+                    server.sendall(data[: max(self._after - self.sent, 0)])
+                    self._after = None
+                    self.cuts += 1
+                    self._cut(*self._links)
+                    return
+                self.sent += len(data)
+                server.sendall(data)
+        self._cut((client, server))
+
+    def _answer(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(1 << 16):
+                client.sendall(data)
+        self._cut((client, server))

@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +51,9 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk, for which it must be root"),
 ]
 SEED = int(os.environ.get("SEED", "20261126"))
-RANDOM = 16
+TURNS = 2  # of every fault at every step
+RANDOM = 18
+CUTS = 2  # of every connection, for each load, at a random byte
 ROWS = {"trees": 4_000, "streets": 900, "crimes": 600}
 LOADS = [(name, first) for name in ROWS for first in (False, True)]
 FAULTS = ("killed", "server killed", "server stopped", "connection cut", "disk full", "log full")
@@ -279,20 +281,16 @@ def hold_at(city: City, step: str, goal: Path, chance: random.Random) -> LockHol
 def strike(city: City, fault: str, hold: LockHold | ReadHold | None, command: Command) -> None:
     """Do the damage; the command has ended afterwards."""
     backend = hold.backend() if hold is not None else None
-    if fault == "killed":
-        command.kill()
-    elif fault == "server killed":
-        faults.kill_server(city.house)
-    elif fault == "server stopped":
-        faults.stop_server(city.house, "immediate")
-    elif fault == "backend killed":
-        faults.kill_backend(backend, city.database)
-    elif fault == "connection cut":
-        faults.cut(backend, city.database)
-    elif fault == "log full":
-        faults.exhaust_log(city.database, city.house)
-    else:
-        city.house.fill()
+    strikes: dict[str, Callable[[], None]] = {
+        "killed": command.kill,
+        "server killed": lambda: faults.kill_server(city.house),
+        "server stopped": lambda: faults.stop_server(city.house, "immediate"),
+        "backend killed": lambda: faults.kill_backend(backend, city.database),
+        "connection cut": lambda: faults.cut(backend, city.database),
+        "disk full": city.house.fill,
+        "log full": lambda: faults.exhaust_log(city.database, city.house),
+    }
+    strikes[fault]()
     if hold is not None:
         hold.let_go()
     try:
@@ -302,43 +300,70 @@ def strike(city: City, fault: str, hold: LockHold | ReadHold | None, command: Co
             city.house.empty()
 
 
-def trial(city: City, name: str, *, first: bool, fault: str, step: str, seed: int) -> list[Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One load that a fault strikes at a step, or (`step` is none of them) at random."""
+
+    name: str
+    first: bool
+    fault: str
+    step: str
+    seed: int
+
+    @property
+    def load(self) -> str:
+        return f"{self.name}, {'first' if self.first else 'merge'}"
+
+
+def trial(city: City, this: Trial) -> list[Any]:
     """Strike one ingest, look at everything, and run it again."""
-    chance = random.Random(seed)
-    goal = city.other(name)
-    before_emptied = seen(city.database, name)
-    if first:
-        city.database.run(f"TRUNCATE {rows_table(LAYERS[name])}")
-    forget_kept(city, goal)
-    before = seen(city.database, name)
-    new = (before[0] + 1, *city.whole[goal])
-    hold = hold_at(city, step, goal, chance) if step in STEPS else None
+    chance = random.Random(this.seed)
+    goal, whole = _prepared(city, this)
+    before = seen(city.database, this.name)
+    hold = hold_at(city, this.step, goal, chance) if this.step in STEPS else None
     try:
-        with Reader(city.database, seen_sql(name)) as reader:
-            command = Command(city.house, "ingest", name, goal)
+        with Reader(city.database, seen_sql(this.name)) as reader:
+            command = Command(city.house, "ingest", this.name, goal)
             if hold is not None:
-                await_held(hold, command, step)
+                await_held(hold, command, this.step)
             else:
-                time.sleep(chance.uniform(0.05, 1.05 * city.seconds[name, first]))
-            strike(city, fault, hold, command)
+                time.sleep(chance.uniform(0.05, 1.05 * city.seconds[this.name, this.first]))
+            strike(city, this.fault, hold, command)
     finally:
         if hold is not None:
             hold.let_go()
-    said = command.said()
-    assert "Traceback" not in said, said
+    assert "Traceback" not in command.said(), command.said()
     city.wake()
-    _let_the_server_notice(city.database)
-    after = seen(city.database, name)
+    return look(city, this, goal, before, reader, whole)
+
+
+def _prepared(city: City, this: Trial) -> tuple[Path, Seen]:
+    """The file to load into a layer that holds another version, or nothing; and what it held."""
+    goal, was = city.other(this.name), seen(city.database, this.name)
+    if this.first:
+        city.database.run(f"TRUNCATE {rows_table(LAYERS[this.name])}")
+    forget_kept(city, goal)
+    return goal, was
+
+
+def look(  # noqa: PLR0913
+    city: City, this: Trial, goal: Path, before: Seen, reader: Reader, emptied: Seen
+) -> list[Any]:
+    """The layer is the old or the new one; the next run completes it and leaves nothing behind."""
+    name, database = this.name, city.database
+    new = (before[0] + 1, *city.whole[goal])
+    _let_the_server_notice(database)
+    after = seen(database, name)
     assert after in (before, new), f"{name}: half a revision: {before} → {after}, wanted {new}"
     assert reader.saw.keys() <= {before, new}, f"{name}: a reader saw half a revision"
     assert reader.said == set(), "readers get answers"
-    struck = city.database.value("SELECT max(id) FROM quartier.runs WHERE layer_id = :id", id=name)
+    struck = database.value("SELECT max(id) FROM quartier.runs WHERE layer_id = :id", id=name)
     report = ingest(city.house, name, goal)
-    assert seen(city.database, name) == new, "the next run completes it"
-    assert as_of(city.database, name, before[0]) == before[1:3], "history has the old rows"
-    if first and name != "crimes":
-        assert as_of(city.database, name, before_emptied[0]) == before_emptied[1:3]
-    check_derived(city.database, name)
+    assert seen(database, name) == new, "the next run completes it"
+    assert as_of(database, name, before[0]) == before[1:3], "history has the old rows"
+    if this.first:
+        assert as_of(database, name, emptied[0]) == emptied[1:3]
+    check_derived(database, name)
     check_nothing_left(city)
     check_record(city, name, struck)
     outcome = "new revision" if after == new else "old revision"
@@ -376,39 +401,109 @@ def _let_the_server_notice(database: Database) -> None:
         time.sleep(0.02)
 
 
-def plan() -> list[tuple[str, str, str, bool]]:
-    """Every fault at every step where it can strike, then at random; loads take turns."""
-    chosen = []
-    for (s, step), (f, fault) in itertools.product(enumerate(STEPS), enumerate(FAULTS)):
-        name, first = LOADS[(s + f) % len(LOADS)]
-        chosen.append((step, fault, name, first))
+def plan() -> list[Trial]:
+    """Every fault at every step, then at random; loads take turns."""
+    chosen = [
+        (step, fault, LOADS[(s + f + 3 * turn) % len(LOADS)])
+        for turn in range(TURNS)
+        for (s, step), (f, fault) in itertools.product(enumerate(STEPS), enumerate(FAULTS))
+    ]
     chance = random.Random(SEED)
     for number in range(RANDOM):
-        name, first = LOADS[number % len(LOADS)]
         fault = chance.choice([*FAULTS[:5], "backend killed"])
-        chosen.append(("at random", fault, name, first))
-    return chosen
+        chosen.append(("at random", fault, LOADS[number % len(LOADS)]))
+    return [
+        Trial(name=name, first=first, fault=fault, step=step, seed=SEED + number)
+        for number, (step, fault, (name, first)) in enumerate(chosen)
+    ]
+
+
+class Told:
+    """The trials as they come, and how each kind of them ended."""
+
+    def __init__(self, title: str) -> None:
+        print(f"\nseed {SEED} (SEED=… for another), rows: {ROWS}")
+        self._every = Table(
+            "trials", ["step", "fault", "load", "outcome", "next run", "reads meanwhile"]
+        )
+        self._title = title
+        self._outcomes: dict[tuple[str, str], Counter[str]] = {}
+        self._started = time.monotonic()
+
+    def add(self, this: Trial, outcome: list[Any]) -> None:
+        self._every.add(this.step, this.fault, this.load, *outcome)
+        self._outcomes.setdefault((this.step, this.fault), Counter())[outcome[0]] += 1
+
+    def print(self) -> None:
+        table = Table(self._title, ["step", "fault", "trials", "old revision", "new revision"])
+        for (step, fault), counts in self._outcomes.items():
+            table.add(step, fault, counts.total(), counts["old revision"], counts["new revision"])
+        table.print()
+        print(f"{len(self._every.rows)} trials in {time.monotonic() - self._started:.0f} s")
 
 
 def test_no_fault_at_any_step_leaves_half_a_revision_or_loses_a_row(city: City) -> None:
-    print(f"\nseed {SEED} (SEED=… for another), {ROWS}")
-    every = Table(
-        "trials", ["trial", "step", "fault", "load", "outcome", "next run", "reads meanwhile"]
-    )
-    outcomes: dict[tuple[str, str], Counter[str]] = {}
-    chosen = plan()
-    started = time.monotonic()
-    for number, (step, fault, name, first) in enumerate(chosen):
-        load = f"{name}, {'first' if first else 'merge'}"
-        print(f"  {number + 1}: {step}, {fault}, {load}", flush=True)
-        outcome, *rest = trial(
-            city, name, first=first, fault=fault, step=step, seed=SEED + number
-        )  # fmt: skip
-        every.add(number + 1, step, fault, load, outcome, *rest)
-        outcomes.setdefault((step, fault), Counter())[outcome] += 1
-    table = Table("faults of ingests", ["step", "fault", "trials", "outcome"])
-    for (step, fault), counts in outcomes.items():
-        table.add(step, fault, counts.total(), ", ".join(f"{n} × {o}" for o, n in counts.items()))
-    table.print()
-    print(f"{len(chosen)} trials in {time.monotonic() - started:.0f} s", flush=True)
-    assert len(chosen) >= 50
+    told = Told("faults of ingests")
+    for this in plan():
+        print(f"  {this}", flush=True)
+        told.add(this, trial(city, this))
+    told.print()
+
+
+def test_a_connection_that_breaks_at_any_byte_leaves_all_or_nothing(city: City) -> None:
+    """At the commit, where only the server knows what became of it, and after so many bytes."""
+    told = Told("connections that break")
+    chance = random.Random(SEED)
+    sent = {}
+    faults_of = ["measured", "unheard", "unanswered", *("at random" for _ in range(CUTS))]
+    for fault, (name, first) in itertools.product(faults_of, LOADS):
+        this = Trial(name=name, first=first, fault=fault, step="commit", seed=0)
+        goal, whole = _prepared(city, this)
+        before = seen(city.database, name)
+        after = int(chance.uniform(0, sent[name, first])) if fault == "at random" else None
+        how = {"commit": fault} if fault.startswith("un") else {"after": after}
+        with (
+            Reader(city.database, seen_sql(name)) as reader,
+            faults.Proxy(city.house, **how) as proxy,  # type: ignore[arg-type]
+        ):
+            command = Command(city.house, "ingest", name, goal, QUARTIER_DATABASE_URL=proxy.url)
+            command.end()
+        if fault == "measured":
+            sent[name, first] = proxy.sent
+            continue
+        assert proxy.cuts, "it was cut"
+        assert "Traceback" not in command.said(), command.said()
+        outcome = look(city, this, goal, before, reader, whole)
+        told.add(this, outcome)
+        assert outcome[0] == {"unheard": "old revision", "unanswered": "new revision"}.get(
+            fault, outcome[0]
+        )
+    told.print()
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_run_waits_for_what_a_killed_one_has_asked_the_server_to_commit(
+    city: City, name: str
+) -> None:
+    """Else it would say of a revision that comes a moment later that there is none."""
+    this = Trial(name=name, first=False, fault="killed", step="publish", seed=0)
+    goal, whole = _prepared(city, this)
+    before, hold = seen(city.database, name), LockHold(city.database, "publish")
+    with Reader(city.database, seen_sql(name)) as reader:
+        command = Command(city.house, "ingest", name, goal)
+        await_held(hold, command, "publish")
+        command.kill()
+        struck = city.database.value("SELECT max(id) FROM quartier.runs")
+        following = Command(city.house, "ingest", name, goal)
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'quartier_ingest'"
+            " AND wait_event_type = 'Lock' AND wait_event <> 'advisory'"
+        )
+        deadline = time.monotonic() + faults.PATIENCE_S
+        while not city.database.value(waiting, role="owner"):
+            assert time.monotonic() < deadline, following.said()
+            time.sleep(0.01)
+        hold.let_go()
+        assert following.end() == 0, following.said()
+    check_record(city, name, struck)
+    assert look(city, this, goal, before, reader, whole)[0] == "new revision"

@@ -125,12 +125,14 @@ def _schema(database: Database) -> dict[str, Any]:
     )
     asked = {
         "relation": "SELECT c.oid::regclass::text, relkind, relpersistence,"
-        " relowner::regrole::text, (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(relacl) a)"
+        " relowner::regrole::text,"
+        " (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(relacl) a)"
         f" FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE {ours}"
         " AND relkind IN ('r', 'v', 'S')",
         "column": "SELECT c.oid::regclass || '.' || attname, format_type(atttypid, atttypmod),"
         " attnotnull, attidentity::text, attgenerated::text,"
-        " translate(pg_get_expr(adbin, adrelid), '()', ''), attcollation::regcollation::text, attacl::text"
+        " translate(pg_get_expr(adbin, adrelid), '()', ''), attcollation::regcollation::text,"
+        " attacl::text"
         " FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n"
         " ON n.oid = relnamespace LEFT JOIN pg_attrdef ON (adrelid, adnum) = (attrelid, attnum)"
         f" WHERE {ours} AND relkind IN ('r', 'v') AND attnum > 0 AND NOT attisdropped",

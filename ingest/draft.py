@@ -6,7 +6,6 @@ It is made of the first rows; what later rows hold otherwise is found by reading
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from ingest.headers import fold
 from ingest.locate import Locator
 from ingest.places import Where, find_where, well_known
 from ingest.rows import Chunk, Table
+from ingest.scratch import scratch_folder
 from ingest.sources.open import open_tables
 from ingest.times import TIMES, read_times
 from layers.model import RESERVED_COLUMNS, Column, ColumnType, GeometryType, Layer, Source
@@ -65,8 +65,8 @@ def draft(
         attribution="…", geometry=geometry or GeometryType.MIXED, columns=(),
         source=source or Source(),
     )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="quartier-read-") as folder:
-        tables = open_tables(layer, files, Path(folder))
+    with scratch_folder("quartier-read-") as folder:
+        tables = open_tables(layer, files, folder)
         if layer.source.header is None and any(map(_looks_headless, tables)):
             headless = layer.source.model_copy(update={"header": 0})
             return draft(files, layer_id=layer_id, geometry=geometry, source=headless)

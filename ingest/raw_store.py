@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 from ingest.errors import SourceRefused
+from ingest.scratch import scratch_folder
 from layers.kept_files import kept_file
 
 SPARE_BYTES = 1 << 30  # of the disk, that keeping files leaves free
@@ -42,14 +42,14 @@ class RawStore:
                 raise SourceRefused(
                     path.name, f"no room to keep a copy in {self._folder}; make some, run it again"
                 )
-            with NamedTemporaryFile(dir=target.parent, delete=False) as file, path.open("rb") as of:
-                try:
+            with scratch_folder(".new-", self._folder) as half:
+                copy = half / sha256
+                with copy.open("xb") as file, path.open("rb") as of:
                     shutil.copyfileobj(of, file, 1 << 22)
+                    file.flush()
                     os.fsync(file.fileno())
-                    Path(file.name).replace(target)
-                except BaseException:
-                    Path(file.name).unlink(missing_ok=True)
-                    raise
+                copy.chmod(0o600)
+                copy.replace(target)
         except OSError as exc:
             problem = f"cannot be kept in {self._folder}: {exc.strerror or exc}"
             raise SourceRefused(path.name, problem) from exc
@@ -66,7 +66,7 @@ class RawStore:
 
         Raises SourceRefused where one is no longer kept.
         """
-        with TemporaryDirectory(prefix="quartier-raw-") as folder:
+        with scratch_folder("quartier-raw-") as folder:
             given = []
             homes: dict[str, int] = {}  # files of one name may come from several folders
             for source in sources:
@@ -75,7 +75,7 @@ class RawStore:
                         source["name"], "its copy is no longer kept; give the file once more"
                     )
                 beside = str(Path(source.get("path", source["name"])).parent)
-                home = Path(folder) / str(homes.setdefault(beside, len(homes)))
+                home = folder / str(homes.setdefault(beside, len(homes)))
                 home.mkdir(exist_ok=True)
                 path = home / Path(source["name"]).name
                 path.symlink_to(self.path_of(source["sha256"]))

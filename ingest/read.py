@@ -6,7 +6,6 @@ before any row is taken, and then gives the rows of all of them as one sequence 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from ingest.locate import Locator
 from ingest.normalise import Normaliser
 from ingest.places import find_where, place_headers
 from ingest.rows import Batch, Facts, Table
+from ingest.scratch import scratch_folder
 from ingest.sources.open import open_tables
 from layers.model import Column, Layer
 
@@ -59,8 +59,8 @@ class Reading:
         return self._running
 
     def _batches(self) -> Generator[Batch, None, None]:
-        with tempfile.TemporaryDirectory(prefix="quartier-read-") as folder:
-            yield from self._taken(open_tables(self._layer, self._files, Path(folder)))
+        with scratch_folder("quartier-read-") as folder:
+            yield from self._taken(open_tables(self._layer, self._files, folder))
 
     def _taken(self, tables: Sequence[Table]) -> Iterator[Batch]:
         self.total_bytes = sum(table.size for table in tables)

@@ -29,7 +29,7 @@ from ingest.report import Counts, Report
 from ingest.rows import Batch, Refusal
 from ingest.sources.shapefile import SHAPEFILE
 from layers.engine import owner_engine, store_errors
-from layers.errors import LayersError
+from layers.errors import LayersError, StoreUnavailable
 from layers.model import Layer
 from layers.runs import RunRecord, Withheld
 from layers.write import LINE, ROW, Merged, Stage, Terms, drop_stage, publish, stage
@@ -102,8 +102,13 @@ def run(ingest_url: str, job: Job, progress: Progress = _no_progress) -> Report:
                 _keep(job.raw, sources)
             record.start(sources, version("quartier"))
             try:
-                job = _heeding(record, job, sources)
-                return _Run(ingest_url, engine, record, job, progress, started).go(sources)
+                with store_errors():
+                    job = _heeding(record, job, sources)
+                    return _Run(ingest_url, engine, record, job, progress, started).go(sources)
+            except StoreUnavailable as exc:  # perhaps in the middle of the commit
+                with suppress(SQLAlchemyError):
+                    record.lost(str(exc))
+                raise
             except Exception as exc:
                 known = isinstance(exc, (IngestError, LayersError))
                 message = str(exc) if known else f"unexpected {type(exc).__name__}"
@@ -252,9 +257,11 @@ class _Run:
 
     def _read_into(self, staged: Stage) -> None:
         """Read one batch while the one before is on its way to the stage."""
-        reading = read(self._job.layer, self._job.files)
         sieve = Sieve(self._job.layer, self._before, self._record.accepted(), self._record.purged())
-        with ThreadPoolExecutor(max_workers=1) as sender:
+        with (
+            read(self._job.layer, self._job.files) as reading,
+            ThreadPoolExecutor(max_workers=1) as sender,
+        ):
             sent: Future[None] | None = None
             for batch in map(sieve.sift, reading):
                 self._tally.add(batch, self._job.layer.has_geometry)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import adbc_driver_manager
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
@@ -39,6 +40,8 @@ def store_errors() -> Iterator[None]:
         if isinstance(exc, OperationalError) or exc.connection_invalidated:
             raise StoreUnavailable(str(exc.orig).strip().splitlines()[0]) from exc
         raise
+    except psycopg.OperationalError as exc:  # of what goes past SQLAlchemy: DDL, COPY
+        raise StoreUnavailable(str(exc).strip().splitlines()[0]) from exc
     except adbc_driver_manager.OperationalError as exc:  # it quotes its query before the reason
         raise StoreUnavailable(str(exc).rsplit("': ", 1)[-1].strip().splitlines()[0]) from exc
 

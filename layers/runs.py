@@ -11,11 +11,24 @@ import sqlalchemy as sa
 
 from layers.errors import ChangeRefused
 from layers.locks import RUN_LOCK
-from layers.merge_sql import build_name, stage_name
 from layers.model import Layer
 from layers.purge import Purged, purged_keys
 from layers.quarantine import accepted_fingerprints
 from layers.setup import check_schema
+from layers.sql import ident
+from layers.tables import STAGE
+
+LAYER_ROW = "SELECT true FROM quartier.layer_state WHERE layer_id = :layer"
+INTERRUPTED = "SELECT id FROM quartier.runs WHERE layer_id = :layer AND state = 'running'"
+END_AS_IT_WAS = """
+    UPDATE quartier.runs r SET finished_at = clock_timestamp(), revision = p.revision,
+        state = CASE WHEN p.revision IS NULL THEN 'refused' ELSE 'published' END,
+        message = CASE WHEN p.revision IS NULL THEN :message
+                  ELSE 'interrupted after it had published' END
+    FROM quartier.runs s
+    LEFT JOIN quartier.revisions p ON p.layer_id = s.layer_id AND p.run_id = s.id
+    WHERE s.id = r.id AND r.layer_id = :layer AND r.state = 'running'
+      AND coalesce(r.id = CAST(:run AS bigint), true)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,23 +128,25 @@ class RunRecord:
         )
 
     def _bury_interrupted(self) -> None:
-        """We hold the layer, so a run still marked running was killed: end it, clear its stage."""
-        killed = self._connection.scalars(
+        """We hold the layer, so a run still marked running was killed: end it. And whatever is
+        staged for the layer is nobody's: a run may be killed after its end was told.
+        """
+        told = {"layer": self.layer_id}
+        if self._connection.execute(sa.text(INTERRUPTED), told).first():
+            # What the server still does for it may be its commit, which holds the layer's row.
+            self._connection.execute(sa.text(f"{LAYER_ROW} FOR UPDATE"), told)
+            said = "interrupted before it could publish; the old revision stayed"
+            self._connection.execute(sa.text(END_AS_IT_WAS), told | {"run": None, "message": said})
+        left = self._connection.scalars(
             sa.text(
-                "UPDATE quartier.runs r SET finished_at = clock_timestamp(), revision = p.revision,"
-                " state = CASE WHEN p.revision IS NULL THEN 'refused' ELSE 'published' END,"
-                " message = CASE WHEN p.revision IS NULL"
-                " THEN 'interrupted before it could publish; the old revision stayed'"
-                " ELSE 'interrupted after it had published' END"
-                " FROM quartier.runs s LEFT JOIN quartier.revisions p"
-                " ON p.layer_id = s.layer_id AND p.run_id = s.id"
-                " WHERE s.id = r.id AND r.layer_id = :layer AND r.state = 'running' RETURNING r.id"
+                "SELECT t.tablename FROM pg_tables t JOIN quartier.runs r"
+                " ON t.tablename IN ('run_' || r.id, 'build_' || r.id)"
+                f" WHERE t.schemaname = '{STAGE}' AND r.layer_id = :layer ORDER BY 1"
             ),
-            {"layer": self.layer_id},
+            told,
         ).all()
-        for run_id in killed:
-            for table in (stage_name(run_id), build_name(run_id)):
-                self._connection.execute(sa.text(f"DROP TABLE IF EXISTS {table}"))
+        for table in left:
+            self._connection.execute(sa.text(f"DROP TABLE IF EXISTS {STAGE}.{ident(table)}"))
 
     def last(self) -> LastRun | None:
         row = self._connection.execute(
@@ -247,6 +262,15 @@ class RunRecord:
             ),
             {"state": state, "run": self.id, **encoded},
         )
+
+    def lost(self, message: str) -> None:
+        """End the run after its database, or a connection, went away: whether it has published is
+        what the database says. While that is not certain the run stays open, for the next one.
+        """
+        told = {"layer": self.layer_id}
+        if self._connection.scalar(sa.text(f"{LAYER_ROW} FOR UPDATE SKIP LOCKED"), told):
+            ended = told | {"run": self.id, "message": message}
+            self._connection.execute(sa.text(END_AS_IT_WAS), ended)
 
     def release(self) -> None:
         self._connection.execute(

@@ -49,12 +49,15 @@ def _simplify_together(connection: sa.Connection, layer: Layer) -> str:
     fids, polygons = geometries(connection, layer, "tile_geom IS NOT NULL")
     clean, strays = _as_coverage(polygons)
     make_table(connection, "settled (band int, fid bigint, geom @geometry)")
+    make_table(connection, "alone (fid bigint)")
     for band in bands(layer):
         half = pixel_m(band) / 2
         simple = shapely.coverage_simplify(clean, half)
         good = shapely.is_valid(simple) & ~shapely.is_empty(simple) & (strays <= half)
+        copy_rows(connection, "alone (fid)", [(fid,) for fid in fids[~good].tolist()])
         rows = zip(fids[good].tolist(), shapely.to_wkb(simple[good]), strict=True)
         copy_rows(connection, "settled (band, fid, geom)", [(band, *row) for row in rows])
+    _keep_alone(connection, layer)
     _replace(connection, layer)
     alone = np.count_nonzero(strays > pixel_m(max(bands(layer), default=0)) / 2)
     if not alone:
@@ -82,6 +85,21 @@ def _as_coverage(polygons: Geometries) -> tuple[Geometries, NDArray[np.float64]]
     moved[~sound] = np.inf
     moved[sound] = shapely.hausdorff_distance(polygons[sound], clean[sound])
     return clean, moved
+
+
+def _keep_alone(connection: sa.Connection, layer: Layer) -> None:
+    """What is not simplified together has its own shape, and not one of an earlier batch."""
+    tops = f"'{{{','.join(map(str, bands(layer)))}}}'::int[]"
+    connection.execute(
+        sa.text(
+            "INSERT INTO settled (band, fid, geom) SELECT s.band, c.fid, s.geom"
+            f" FROM {CITY}.{ident(layer.id)} c,"
+            f" LATERAL quartier.shapes_of(c.fid, c.tile_geom, {tops}) s"
+            " WHERE c.fid IN (SELECT fid FROM alone) AND NOT EXISTS"
+            " (SELECT FROM settled t WHERE (t.band, t.fid) = (s.band, c.fid))"
+        )
+    )
+    connection.execute(sa.text("DROP TABLE alone"))
 
 
 def _replace(connection: sa.Connection, layer: Layer) -> None:

@@ -21,7 +21,7 @@ from layers.model import Column, GeometryType, Layer
 from layers.sql import ident
 
 OVERVIEW = "city_overview"
-FORMAT = "2"  # raise it when the same rows are to give other shapes
+FORMAT = "3"  # raise it when the same rows are to give other shapes
 FIRST_TRUE_ZOOM = 14  # from here on tiles show geometries as they are
 LAST_CHAIN_ZOOM = 11  # above it each line is drawn by itself
 WORLD = 40075016.68557849  # metres of EPSG:3857 around the equator

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from ingest.errors import SourceRefused
 from ingest.report import Report
 from ingest.run import Job, run
 from layers.database_urls import DatabaseUrls
-from layers.errors import ChangeRefused
+from layers.errors import ChangeRefused, StoreUnavailable
 from layers.locks import RUN_LOCK
 from layers.model import Layer
+from layers.write import publish
 from tests.conftest import Copies, Database, copies_of
 from tests.examples import CALLS, PATHS, TREES, layer
 
@@ -497,6 +499,62 @@ def test_the_next_run_buries_an_interrupted_one(trees: Database, tmp_path: Path)
     record = ask(trees, "SELECT state, message FROM quartier.runs WHERE id = :id", id=killed)[0]
     assert record[0] == "refused"
     assert "interrupted" in str(record[1])
+
+
+@pytest.mark.parametrize("made", ["CREATE INDEX", "CREATE TABLE"])
+def test_a_first_load_that_finds_the_disk_full_says_so_in_a_sentence(
+    trees: Database, tmp_path: Path, made: str
+) -> None:
+    trees.run("TRUNCATE city.trees")
+    for statement in (
+        "CREATE FUNCTION public.fill() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands()"
+        " WHERE object_identity LIKE '%build_%') THEN"
+        " RAISE 'could not extend file: No space left' USING ERRCODE = 'disk_full'; END IF; END $$",
+        f"CREATE EVENT TRIGGER fill ON ddl_command_end WHEN TAG IN ('{made}')"
+        " EXECUTE FUNCTION public.fill()",
+    ):
+        trees.run(statement, role="owner")
+    with pytest.raises(StoreUnavailable, match="No space left"):
+        ingest(trees, TREES, csv(tmp_path, *THREE))
+    record = trees.run("SELECT state, message FROM quartier.runs ORDER BY id DESC LIMIT 1")
+    assert record == [("refused", "could not extend file: No space left")]
+    assert (rows(trees), stages(trees)) == ([], [])
+
+
+def test_a_stage_goes_whose_run_was_killed_after_its_end_was_told(
+    trees: Database, tmp_path: Path
+) -> None:
+    told = trees.value("SELECT max(id) FROM quartier.runs WHERE state <> 'running'")
+    trees.run(f'CREATE UNLOGGED TABLE city_stage."run_{told}" (n int)')
+    trees.run('CREATE TABLE city_stage."run_0" (n int)')
+    ingest(trees, TREES, csv(tmp_path, *THREE[:2]))
+    assert stages(trees) == ["run_0"], "what is of no run of the layer stays"
+
+
+@pytest.mark.parametrize("certain", [True, False], ids=["at once", "by the next run"])
+def test_a_run_whose_connection_breaks_in_the_commit_is_told_as_what_it_became(
+    trees: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certain: bool
+) -> None:
+    record = "SELECT state, revision, message FROM quartier.runs ORDER BY id DESC LIMIT 1"
+    with ExitStack() as others:
+
+        def published_unheard(*told: Any) -> None:
+            publish(*told)
+            if not certain:  # the server may still be at the commit
+                another = others.enter_context(trees.transaction())
+                another.execute(sa.text("SELECT FROM quartier.layer_state FOR UPDATE"))
+            raise StoreUnavailable("server closed the connection unexpectedly")
+
+        monkeypatch.setattr("ingest.run.publish", published_unheard)
+        with pytest.raises(StoreUnavailable):
+            ingest(trees, TREES, csv(tmp_path, *THREE[:2]))
+    monkeypatch.undo()
+    told = [("published", 2, "interrupted after it had published")]
+    assert trees.run(record) == (told if certain else [("running", None, None)])
+    ingest(trees, TREES, csv(tmp_path, *THREE[:2]))
+    before_last = record.replace("LIMIT 1", "OFFSET 1 LIMIT 1")
+    assert trees.run(before_last) == told
 
 
 def test_the_record_of_a_run_says_what_it_read_and_did(trees: Database) -> None:

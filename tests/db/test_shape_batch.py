@@ -150,6 +150,19 @@ def test_a_coverage_that_is_none_is_drawn_with_a_note(database: Database) -> Non
     )
 
 
+def test_a_field_that_fits_no_longer_is_drawn_by_itself_again(database: Database) -> None:
+    """And not as it was when it did: what is kept is what would be made anew."""
+    database.declare(COVERED)
+    insert(database, COVERED, wavy(3, 3, random.Random(1)))
+    batch(database, COVERED)
+    database.run("UPDATE city.covered SET geom = ST_Translate(geom, 0.004, 0) WHERE fid = 1")
+    assert "overlap others" in batch(database, COVERED)
+    settled = kept(database, COVERED)
+    rebuild(database, COVERED)
+    batch(database, COVERED)
+    assert kept(database, COVERED) == settled
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["mexico_boroughs", "new_york_boroughs"])
 def test_borders_of_real_boroughs_meet_at_every_zoom(

@@ -16,23 +16,32 @@ MANY = 200_000  # more than this, and the database had better look at all of the
 MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
+Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
+
+
+def mixed(keys: pa.Array) -> Hashes:
+    """A hash of each key, texts of 32 hexadecimal digits."""
+    if not len(keys):
+        return np.zeros(0, np.uint64)
+    _, _, characters = keys.cast(pa.string()).buffers()
+    start = keys.offset * HEX_DIGITS
+    words = np.frombuffer(characters, np.uint64, len(keys) * HEX_DIGITS // 8, start)
+    first, second, third, fourth = words.reshape(-1, 4).T
+    return ((first * MIX ^ second) * MIX ^ third) * MIX ^ fourth
+
+
 class Repeats:
     """Give it every batch's content keys and row numbers; ask it once."""
 
     def __init__(self) -> None:
-        self._hashes: list[np.ndarray[tuple[int], np.dtype[np.uint64]]] = []
+        self._hashes: list[Hashes] = []
         self._rows: list[Ints] = []
 
     def add(self, keys: pa.Array, rows: pa.Array) -> None:
         """`keys` are texts of 32 hexadecimal digits, none of them null."""
         if len(keys) == 0:
             return
-        _, _, characters = keys.cast(pa.string()).buffers()
-        start = keys.offset * HEX_DIGITS
-        words = np.frombuffer(characters, np.uint64, len(keys) * HEX_DIGITS // 8, start)
-        first, second, third, fourth = words.reshape(-1, 4).T
-        mixed = ((first * MIX ^ second) * MIX ^ third) * MIX ^ fourth
-        self._hashes.append(mixed)
+        self._hashes.append(mixed(keys))
         self._rows.append(rows.to_numpy())
 
     def rows(self) -> list[int] | None:

@@ -16,23 +16,37 @@ from typing import Any
 
 import adbc_driver_postgresql.dbapi
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.errors import IngestError, SourceRefused
 from ingest.gates import Acceptance, Finding, GatesHeld, findings_of, keys_finding
+from ingest.known_rows import KnownRows, known_rows
 from ingest.profile import Profile, Sieve
 from ingest.raw_store import RawStore
 from ingest.read import read
-from ingest.repeats import Repeats
+from ingest.repeats import HEX_DIGITS, Repeats
 from ingest.report import Counts, Report
 from ingest.rows import Batch, Refusal
 from ingest.sources.shapefile import SHAPEFILE
 from layers.engine import owner_engine, store_errors
 from layers.errors import LayersError, StoreUnavailable
+from layers.known_keys import read_keys
 from layers.model import Layer
 from layers.runs import RunRecord, Withheld
-from layers.write import LINE, ROW, Merged, Stage, Terms, drop_stage, publish, stage
+from layers.write import (
+    LINE,
+    ROW,
+    Known,
+    LayerMoved,
+    Merged,
+    Stage,
+    Terms,
+    drop_stage,
+    publish,
+    stage,
+)
 
 Progress = Callable[[str, int, int, int], None]  # what is done, bytes read, bytes in all, rows
 
@@ -104,7 +118,13 @@ def run(ingest_url: str, job: Job, progress: Progress = _no_progress) -> Report:
             try:
                 with store_errors():
                     job = _heeding(record, job, sources)
-                    return _Run(ingest_url, engine, record, job, progress, started).go(sources)
+                    try:
+                        return _Run(ingest_url, engine, record, job, progress, started).go(sources)
+                    except LayerMoved:  # what was taken as known is so no more
+                        record.begin_again()
+                        drop_stage(connection, record.id)
+                        again = _Run(ingest_url, engine, record, job, progress, started)
+                        return again.go(sources, skip_known=False)
             except StoreUnavailable as exc:  # perhaps in the middle of the commit
                 with suppress(SQLAlchemyError):
                     record.lost(str(exc))
@@ -219,8 +239,13 @@ class _Run:
         self._findings: list[Finding] = []
         self._before: Profile | None = None
         self._profile = Profile()
+        self._known: KnownRows | None = None
 
-    def go(self, sources: Sequence[dict[str, Any]]) -> Report:
+    def go(self, sources: Sequence[dict[str, Any]], *, skip_known: bool = True) -> Report:
+        """Load, staging only rows that are not known, where that can be told and is wanted.
+
+        Raises LayerMoved where somebody changed the layer meanwhile.
+        """
         checksum, config = _checksum(sources), reading_hash(self._job)
         baseline = self._record.baseline()
         self._before = Profile.of(baseline) if baseline else None
@@ -228,11 +253,12 @@ class _Run:
             return self._end(
                 "unchanged", checksum, config, Merged(revision=self._record.revision())
             )
-        with (
-            closing(adbc_driver_postgresql.dbapi.connect(self._url)) as arrow,
-            stage(arrow, self._job.layer, self._record.id) as staged,
-        ):
-            self._read_into(staged)
+        at = self._record.revision()
+        with closing(adbc_driver_postgresql.dbapi.connect(self._url)) as arrow:
+            if skip_known and self._may_know(config, at):
+                self._known = known_rows(read_keys(arrow, self._job.layer))
+            with stage(arrow, self._job.layer, self._record.id) as staged:
+                self._read_into(staged)
         if self._tally.read == 0:
             raise SourceRefused(self._job.files[0].name, "holds no rows; the layer stays as it was")
         self._check_gates()
@@ -241,9 +267,27 @@ class _Run:
             may_delete=self._is_complete(),
             maybe_equal=self._repeats.rows(),
             check_known=self._check_known,
+            known=self._left_over(at),
         )
         merged = publish(self._engine, self._job.layer, self._record.id, terms)
         return self._end("published" if merged.changed else "unchanged", checksum, config, merged)
+
+    def _may_know(self, config: str, at: int) -> bool:
+        """Whether the layer holds just what the last load left, of rows that their keys tell."""
+        layer, last = self._job.layer, self._record.last()
+        return (
+            not layer.key
+            and layer.privacy is None
+            and layer.source.complete
+            and not self._job.partial
+            and last is not None
+            and (last.config_hash, last.revision) == (config, at)
+        )
+
+    def _left_over(self, at: int) -> Known | None:
+        if self._known is None:
+            return None
+        return Known(at=at, gone=self._known.gone() if self._is_complete() else [])
 
     def _seen_before(self, checksum: str, config: str) -> bool:
         """Whether the same bytes, read the same way, made what is published now."""
@@ -252,7 +296,13 @@ class _Run:
             not self._job.again
             and last is not None
             and (last.checksum, last.config_hash) == (checksum, config)
-            and (self._job.once or last.revision == self._record.revision())
+            and (
+                self._job.once
+                or (
+                    last.revision == self._record.revision()
+                    and self._record.is_untouched(self._job.layer, last.revision)
+                )
+            )
         )
 
     def _read_into(self, staged: Stage) -> None:
@@ -265,19 +315,29 @@ class _Run:
             sent: Future[None] | None = None
             for batch in map(sieve.sift, reading):
                 self._tally.add(batch, self._job.layer.has_geometry)
-                if not self._job.layer.key:
-                    rows = batch.rows
-                    self._repeats.add(rows.column("source_key"), rows.column("row"))
+                rows = self._wanted(batch.rows)
                 self._record.quarantine([_withheld(refusal) for refusal in batch.refusals])
                 if sent is not None:
                     sent.result()
-                sent = sender.submit(staged.append, _stage_rows(batch.rows))
+                sent = sender.submit(staged.append, _stage_rows(rows))
                 self._progress("reading", batch.bytes_read, reading.total_bytes, self._tally.read)
             if sent is not None:
                 sent.result()
         self._facts = tuple(asdict(facts) for facts in reading.facts)
         headers = {name for facts in reading.facts for name in facts.headers}
         self._profile = sieve.finish(sorted(headers), partial=self._job.partial)
+
+    def _wanted(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Those that have to be staged: all, or all that are not known."""
+        if self._job.layer.key:
+            return rows
+        if self._known is not None:
+            sifted = self._known.sift(rows.column("source_key"))
+            place = rows.schema.get_field_index("source_key")
+            rows = rows.filter(sifted.wanted).set_column(place, "source_key", sifted.keys)
+        new = rows.filter(pc.equal(pc.utf8_length(rows.column("source_key")), HEX_DIGITS))
+        self._repeats.add(new.column("source_key"), new.column("row"))
+        return rows
 
     def _check_gates(self) -> None:
         """Stop the load, its figures remembered, where it does not hold its gates."""
@@ -318,7 +378,7 @@ class _Run:
             read=self._tally.read,
             inserted=merged.inserted,
             updated=merged.updated,
-            unchanged=merged.unchanged,
+            unchanged=merged.unchanged + (self._known.unchanged if self._known else 0),
             quarantined=self._tally.quarantined,
             duplicates=merged.duplicates,
             deleted=merged.deleted,

@@ -130,6 +130,13 @@ def delete_gone(layer: Layer, stage: str) -> str:
               WHERE q.run_id = :run AND q.column_name IS NULL AND q.source_key = c.source_key)"""
 
 
+def delete_listed(layer: Layer) -> str:
+    """Delete the rows of the keys `:gone`."""
+    return f"""
+        DELETE FROM {rows_table(layer)} c USING unnest(CAST(:gone AS text[])) g (key)
+        WHERE c.source_key = g.key"""
+
+
 def next_revision() -> str:
     return """
         SELECT quartier.revision_for_us(s)

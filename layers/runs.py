@@ -16,7 +16,7 @@ from layers.purge import Purged, purged_keys
 from layers.quarantine import accepted_fingerprints
 from layers.setup import check_schema
 from layers.sql import ident
-from layers.tables import STAGE
+from layers.tables import STAGE, past_table, rows_table
 
 LAYER_ROW = "SELECT true FROM quartier.layer_state WHERE layer_id = :layer"
 INTERRUPTED = "SELECT id FROM quartier.runs WHERE layer_id = :layer AND state = 'running'"
@@ -225,6 +225,24 @@ class RunRecord:
             {"layer": self.layer_id},
         )
         return int(found or 0)
+
+    def is_untouched(self, layer: Layer, revision: int) -> bool:
+        """Whether no row was changed after a revision that is still the newest: those of a private
+        layer may be, and nobody sees it.
+        """
+        if layer.privacy is None:
+            return True
+        changed = (
+            f"SELECT EXISTS (SELECT FROM {rows_table(layer)} WHERE since > :revision)"
+            f" OR EXISTS (SELECT FROM {past_table(layer)} WHERE valid_to > :revision)"
+        )
+        return not self._connection.scalar(sa.text(changed), {"revision": revision})
+
+    def begin_again(self) -> None:
+        """Forget what this run has withheld so far."""
+        self._connection.execute(
+            sa.text("DELETE FROM quartier.quarantine WHERE run_id = :run"), {"run": self.id}
+        )
 
     def quarantine(self, rows: Sequence[Withheld]) -> None:
         if not rows:

@@ -64,6 +64,20 @@ class Merged:
         return bool(self.inserted or self.updated or self.deleted)
 
 
+class LayerMoved(Exception):
+    """The layer is no longer what a load took it for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """That the stage holds nothing but new rows: the layer, at revision `at`, holds all others of
+    the source, and besides them the rows of the keys that are `gone`.
+    """
+
+    at: int
+    gone: list[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """On what terms a stage is merged.
@@ -77,6 +91,7 @@ class Terms:
     may_delete: bool
     maybe_equal: list[int] | None = None
     check_known: Callable[[int, int], None] | None = None
+    known: Known | None = None
 
 
 class Stage:
@@ -123,7 +138,8 @@ def drop_stage(connection: sa.Connection, run_id: int) -> None:
 def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merged:
     """Merge the stage of a run into the layer; all of it or, on any error, nothing.
 
-    Raises ChangeRefused when a declared key stands on rows that differ.
+    Raises ChangeRefused when a declared key stands on rows that differ, and LayerMoved where terms
+    say what is known of the layer and it is so no more.
     """
 
     def work(connection: sa.Connection, *, may_build: bool) -> Merged:
@@ -135,15 +151,11 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merge
         duplicates = _settle_keys(connection, layer, merge.stage_name(run_id), terms.maybe_equal)
         _lock(connection, layer)
         check_published(connection, layer)
+        if terms.known is not None and _revision(connection, layer) != terms.known.at:
+            raise LayerMoved(layer.id)
         if layer.privacy is not None:
             require_borders(connection, layer)
-        if may_build and _is_ours_and_empty(connection, layer):
-            merged = _build(connection, layer, run_id, duplicates)
-        else:
-            if terms.check_known is not None and layer.key and layer.has_geometry:
-                found = connection.execute(sa.text(merge.moved(layer, merge.stage_name(run_id))))
-                terms.check_known(*found.one())
-            merged = _merge(connection, layer, run_id, duplicates, terms.may_delete)
+        merged = _brought_in(connection, layer, run_id, terms, duplicates, may_build=may_build)
         note = shape_batch.settle(connection, layer)
         if layer.keep_history_days is not None:
             trim(connection, layer)
@@ -246,6 +258,36 @@ def _merge(
         duplicates=duplicates,
         revision=_revision(connection, layer),
     )
+
+
+def _brought_in(  # noqa: PLR0913
+    connection: sa.Connection,
+    layer: Layer,
+    run_id: int,
+    terms: Terms,
+    duplicates: int,
+    *,
+    may_build: bool,
+) -> Merged:
+    """Bring the stage into the layer, by the shortest way that its terms allow."""
+    if terms.known is not None:
+        return _add_and_remove(connection, layer, run_id, terms.known.gone)
+    if may_build and _is_ours_and_empty(connection, layer):
+        return _build(connection, layer, run_id, duplicates)
+    if terms.check_known is not None and layer.key and layer.has_geometry:
+        found = connection.execute(sa.text(merge.moved(layer, merge.stage_name(run_id))))
+        terms.check_known(*found.one())
+    return _merge(connection, layer, run_id, duplicates, terms.may_delete)
+
+
+def _add_and_remove(
+    connection: sa.Connection, layer: Layer, run_id: int, gone: list[str]
+) -> Merged:
+    """Of a source that is known but for its new rows: nothing else is looked at."""
+    stage_table = merge.stage_name(run_id)
+    deleted = connection.execute(sa.text(merge.delete_listed(layer)), {"gone": gone}).rowcount
+    inserted = connection.execute(sa.text(merge.insert_new(layer, stage_table))).rowcount
+    return Merged(inserted=inserted, deleted=deleted, revision=_revision(connection, layer))
 
 
 def _build(connection: sa.Connection, layer: Layer, run_id: int, duplicates: int) -> Merged:

@@ -11,13 +11,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy.exc import DatabaseError
 
 from ingest.errors import SourceRefused
+from ingest.read import read
 from ingest.report import Report
 from ingest.run import Job, run
 from layers.database_urls import DatabaseUrls
 from layers.errors import ChangeRefused, StoreUnavailable
+from layers.gates import Gates
 from layers.locks import RUN_LOCK
 from layers.model import Layer
 from layers.write import publish
@@ -256,6 +260,60 @@ def test_one_of_several_equal_rows_can_go(database: Database, tmp_path: Path) ->
     ingest(database, CRIMES, csv(tmp_path, *lines, header="kind,day,lon,lat"))
     report = ingest(database, CRIMES, csv(tmp_path, *lines[1:], header="kind,day,lon,lat"))
     assert counted(report, "unchanged", "deleted") == (2, 1)
+
+
+@settings(
+    max_examples=12, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(
+    files=st.lists(
+        st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, max_size=12),
+        min_size=2, max_size=4,
+    )
+)  # fmt: skip
+def test_file_after_file_leaves_the_layer_as_its_last_one(
+    database: Database, tmp_path: Path, files: list[list[str]]
+) -> None:
+    """Rows that the layer holds are not staged; it is as if all had been."""
+    generous = CRIMES.model_copy(update={"gates": Gates.model_validate(OFF)})
+    database.declare(generous)
+    for number, kinds in enumerate(files):
+        lines = [f"{kind},2026-01-01,4.85,45.2" for kind in kinds]
+        path = csv(tmp_path, *lines, header="kind,day,lon,lat", name=f"{number}.csv")
+        report = ingest(database, generous, path)
+        assert report.counts.read in (0, len(kinds))  # 0: the same bytes again
+        found = [row[0] for row in rows(database, "kind", generous)]
+        assert found == sorted(kinds)
+
+
+OFF = {"shrink": "off", "growth": "off", "columns": "off", "vocabulary": "off"}
+
+
+def test_an_edit_while_a_file_is_read_is_not_built_on(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was known of the layer is known no more: every row is staged then."""
+    database.declare(CRIMES)
+    lines = [f"kind{n},2026-01-01,4.85,45.2" for n in range(40)]
+    ingest(database, CRIMES, csv(tmp_path, *lines, header="kind,day,lon,lat"))
+    reads: list[int] = []
+
+    def reading(*asked: Any) -> Any:
+        reads.append(1)
+        if len(reads) == 1:
+            database.run("UPDATE city.crimes SET kind = 'edited' WHERE kind = 'kind3'")
+        return read(*asked)
+
+    monkeypatch.setattr("ingest.run.read", reading)
+    more = csv(
+        tmp_path, *lines, "new,2026-01-01,4.85,45.2", header="kind,day,lon,lat", name="2.csv"
+    )
+    report = ingest(database, CRIMES, more)
+    assert len(reads) == 2
+    assert counted(report, "read", "inserted", "updated", "unchanged") == (41, 1, 1, 39)
+    assert ask(database, "SELECT FROM city.crimes WHERE kind = 'edited'") == []
+    assert stages(database) == []
 
 
 def test_a_key_on_rows_that_differ_is_refused_naming_the_key_and_the_lines(

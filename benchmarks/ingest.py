@@ -76,7 +76,7 @@ def _quartier(city: City) -> dict[str, float]:
 
 
 def _changed(source: Path, folder: Path) -> Path:
-    """The file, of which every thousandth row lies a little elsewhere: its last digit is another."""
+    """The file, of which every thousandth row lies elsewhere: its last digit is another."""
     changed = folder / source.name
     with gzip.open(source, "rt", newline="") as old, gzip.open(changed, "wt", 1, newline="") as new:
         for number, line in enumerate(old):

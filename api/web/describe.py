@@ -117,6 +117,7 @@ def describe_layer(published: PublishedLayer, reader: Reader) -> dict[str, Any]:
         "time_zone": layer.time_zone,
         "changed_at": _instant(published),
         "count": published.count,
+        "approximate": layer.privacy is not None and layer.has_geometry,
         "empty": published.revision == 0 or published.count == 0,
         **_links(layer, reader.root),
     }

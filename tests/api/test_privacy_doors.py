@@ -310,6 +310,12 @@ def _places_in_tile(path: str, body: bytes) -> tuple[Any, float]:
     return shapely.points(np.array(pairs).reshape(-1, 2)), 1.5 * 360 / 2**z / 4096
 
 
+async def test_pages_say_that_places_are_approximate(services: tuple[Service, Service]) -> None:
+    for path in ("/layers/crimes", "/maps/crimes"):
+        assert "Some places are approximate" in (await services[0].get(path)).text
+        assert "approximate:" not in (await services[0].get(path.replace("crimes", "corners"))).text
+
+
 async def test_no_change_tells_of_a_place_that_is_hidden(both: Cities) -> None:
     """What `/changes` tells and tiles are versioned by."""
     told = "SELECT layer_id, z, cell, parts, revision FROM quartier.public_changes ORDER BY 1, 2, 3"

@@ -15,6 +15,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from api import pages, problems, styles_routes
 from api.assets import Assets
+from api.body_limit import BodyLimit
 from api.door import Door
 from api.head import HeadAsGet
 from api.metrics import Meter
@@ -120,6 +121,7 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
         expose_headers=EXPOSED, max_age=86_400,
     )  # fmt: skip
     app.add_middleware(HeadAsGet)
+    app.add_middleware(BodyLimit)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
     tile_path = TilePath(app, parts.renderer, parts.feed, parts.announcements, parts.hot_bytes)

@@ -25,7 +25,7 @@ from layers.checks.finding import Finding, listed, ok, plural, problem, warning
 
 PREFIX = "QUARTIER_"
 FOR_TESTS = {"QUARTIER_TEST_DATABASE_URL", "QUARTIER_TEST_HOME"}
-PASSWORD = re.compile(r"(?<=//)([^/?#]*):([^/?#]*)@")
+PASSWORD = re.compile(r"(?<=//)([^:@/?#]*):(.*)@")  # up to the last @, for what is not escaped
 SECRET_PARAMETER = re.compile(r"([?&][^=&]*password=)[^&]*", re.I)
 BUILD = "scripts/prepare, or npm ci && npm run build in api/web"
 ANSWER_TIMEOUT_S = 3

@@ -115,8 +115,9 @@ class Door:
         self._wrong_keys.check(address, known)
         try:
             answer = await question(Officer(self._store, proof))
-        except KeyRefused:
-            self._wrong_keys.wrong(address, known)
+        except KeyRefused as exc:
+            if exc.is_unknown:  # one that has expired or was revoked is nobody's guess
+                self._wrong_keys.wrong(address, known)
             raise
         self._wrong_keys.right(known)
         return answer

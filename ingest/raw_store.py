@@ -5,6 +5,7 @@ A copy, and never a link to what was given: a source may be changed in place.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,9 @@ class RawStore:
                     shutil.copyfileobj(of, file, 1 << 22)
                     file.flush()
                     os.fsync(file.fileno())
+                with copy.open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                        raise SourceRefused(path.name, "changed while it was read; run it again")
                 copy.chmod(0o600)
                 copy.replace(target)
         except OSError as exc:

@@ -149,7 +149,7 @@ def _heeding(record: RunRecord, job: Job, sources: Sequence[dict[str, Any]]) -> 
     """
     if job.accepted is not None:
         return job
-    found = record.waiting_acceptance(sources, partial=job.partial)
+    found = record.waiting_acceptance(sources, config_hash=reading_hash(job))
     if found is None:
         return job
     accepted = Acceptance(gates=tuple(found.gates), by=found.by, note=found.note, run=found.run)
@@ -164,6 +164,14 @@ def _check_files(job: Job) -> None:
             raise SourceRefused(str(path), "is a folder, not a file; give the files in it")
         if not path.is_file():
             raise SourceRefused(str(path), "there is no such file; check the path")
+
+
+def _check_unchanged(job: Job, sources: Sequence[dict[str, Any]]) -> None:
+    """What was read is what was hashed, kept, and perhaps accepted."""
+    was = {(source["path"], source["sha256"]) for source in sources}
+    for source in describe_sources(job.files):
+        if (source["path"], source["sha256"]) not in was:
+            raise SourceRefused(source["name"], "changed while it was read; run it again")
 
 
 def describe_sources(files: Sequence[Path]) -> list[dict[str, Any]]:
@@ -249,6 +257,7 @@ class _Run:
         checksum, config = _checksum(sources), reading_hash(self._job)
         baseline = self._record.baseline()
         self._before = Profile.of(baseline) if baseline else None
+        self._record.read_as(config)
         if self._seen_before(checksum, config):
             return self._end(
                 "unchanged", checksum, config, Merged(revision=self._record.revision())
@@ -259,6 +268,7 @@ class _Run:
                 self._known = known_rows(read_keys(arrow, self._job.layer))
             with stage(arrow, self._job.layer, self._record.id) as staged:
                 self._read_into(staged)
+        _check_unchanged(self._job, sources)
         if self._tally.read == 0:
             raise SourceRefused(self._job.files[0].name, "holds no rows; the layer stays as it was")
         self._check_gates()

@@ -44,8 +44,8 @@ def _remove_abandoned(folder: Path) -> None:
         if os.fstat(held).st_uid == os.geteuid():
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError:
-        return  # its process is alive
+    except OSError:
+        return  # its process is alive, or the file system knows no locks
     finally:
         os.close(held)
 
@@ -54,5 +54,5 @@ def _opened(folder: str | Path) -> int | None:
     """A descriptor of a folder that is one and that we may look into."""
     try:
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unicodedata import category
 
 import sqlalchemy as sa
 import typer
@@ -21,6 +22,8 @@ def who_and_why(by: str | None, note: str | None) -> tuple[str, str]:
     named, why = (by or "").strip(), (note or "").strip()
     if not named or not why:
         raise typer.BadParameter("say who and why, with --by NAME --note WHY")
+    if any(category(letter) in ("Cc", "Cf") for letter in named + why):
+        raise typer.BadParameter("--by and --note are plain text of one line")
     return named, why
 
 

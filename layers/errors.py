@@ -76,6 +76,11 @@ class RunNotFound(LayersError):
 class KeyRefused(LayersError):
     """No key was shown, or none that is valid."""
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody was ever given this key: it may be a guess."""
+        return "opens nothing" in str(self)
+
 
 class ScopeMissing(LayersError):
     """The key is valid, and does not allow this."""

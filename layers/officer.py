@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 import orjson
 
@@ -36,6 +37,8 @@ class Signature:
             text = getattr(self, name)
             if not text.strip() or "\0" in text:
                 raise QueryRefused(name, text, "say who and why")
+            if any(category(letter) in ("Cc", "Cf") and letter != "\n" for letter in text):
+                raise QueryRefused(name, "…", "holds signs that nobody sees; write plain text")
             if any("\ud800" <= letter <= "\udfff" for letter in text):
                 raise QueryRefused(name, "…", "holds half a letter, which cannot be kept")
             if len(text) > longest:

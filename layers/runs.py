@@ -188,28 +188,37 @@ class RunRecord:
         )
 
     def waiting_acceptance(
-        self, sources: Sequence[dict[str, Any]], *, partial: bool
+        self, sources: Sequence[dict[str, Any]], *, config_hash: str
     ) -> WaitingAcceptance | None:
-        """What somebody accepted of a refused run of these very files; void once a later run of
-        the layer has ended well.
+        """What somebody accepted of a refused run of these very files, read in this very way; void
+        once a later run of the layer has ended well, or its rows have changed.
         """
         row = self._connection.execute(
             sa.text(
                 "SELECT r.run, a.gates, a.accepted_by AS by, a.note FROM quartier.acceptances a"
                 " JOIN quartier.run_reports r ON r.run = a.run_id"
+                " JOIN quartier.runs q ON q.id = a.run_id AND q.config_hash = :config"
+                " JOIN quartier.layer_state s ON s.layer_id = a.layer_id"
+                " AND s.revision = a.revision"
                 " WHERE a.layer_id = :layer AND a.used_by IS NULL AND NOT r.overtaken"
-                " AND r.partial = :partial"
                 " AND ARRAY(SELECT s ->> 'sha256'"
                 " FROM jsonb_array_elements(r.sources) s ORDER BY 1)"
                 " = CAST(:digests AS text[]) ORDER BY r.run DESC LIMIT 1"
             ),
             {
                 "layer": self.layer_id,
-                "partial": partial,
+                "config": config_hash,
                 "digests": sorted(str(source["sha256"]) for source in sources),
             },
         ).first()
         return WaitingAcceptance(**row._mapping) if row else None
+
+    def read_as(self, config_hash: str) -> None:
+        """Remember how this run reads its files."""
+        self._connection.execute(
+            sa.text("UPDATE quartier.runs SET config_hash = :config WHERE id = :run"),
+            {"run": self.id, "config": config_hash},
+        )
 
     def use_acceptance(self, of_run: int) -> None:
         """Say that this run was published by what was accepted of an earlier one."""

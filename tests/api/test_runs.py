@@ -195,6 +195,19 @@ async def test_the_quarantine_is_paged_and_safe_for_spreadsheets(
     assert rows[0]["reason"] == "no key"
 
 
+async def test_a_body_that_is_too_large_is_refused_before_anybody_reads_it(
+    service: Service,
+) -> None:
+    answer = await service.client.post("/runs/1/accept", content=b"x" * 70_000)
+    assert (answer.status_code, answer.json()["detail"]) == (413, "a request holds at most 64 KiB")
+
+
+async def test_signs_that_nobody_sees_are_in_no_name(service: Service, city: Database) -> None:
+    for by in ("A\x1b[31m", "A\u202eb"):
+        body = {"gates": ["shrink"], "by": by, "note": "n"}
+        assert (await post(service, "/runs/1/accept", key(city), body)).status_code == 400
+
+
 async def test_accepting_says_what_happens_next_and_is_kept(
     service: Service, city: Database
 ) -> None:

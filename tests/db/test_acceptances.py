@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ingest.read import read
 from tests.conftest import Database
 from tests.db.commands import City
 from tests.examples import COMMON
@@ -189,3 +190,43 @@ def test_what_a_run_changed_is_told_by_the_command_too(city: City) -> None:
     refused = city.quartier("history", "diff", "benches", "2", "1")
     assert (refused.exit_code, "is later than" in refused.output) == (1, True)
     assert city.quartier("history", "diff", "benches", "9").exit_code == 1
+
+
+def test_what_is_read_in_another_way_is_not_what_was_accepted(city: City) -> None:
+    """A column that is declared afterwards may hold what nobody looked at."""
+    accept(city, 2, "shrink")
+    more = [*BENCHES["columns"], {"name": "extra", "optional": True}]
+    city.declare(BENCHES | {"columns": more})
+    assert city.quartier("apply").exit_code == 0
+    assert load(city, 50)["state"] == "refused"
+
+
+def test_what_was_accepted_is_void_once_the_rows_are_others(city: City) -> None:
+    accept(city, 2, "shrink")
+    city.database.run("UPDATE city.benches SET material = 'steel' WHERE id = 'b1'")
+    assert load(city, 50)["state"] == "refused"
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = benches(city, 100, "iron")
+
+    def reading(*asked: Any) -> Any:
+        benches(city, 99, "iron")
+        return read(*asked)
+
+    monkeypatch.setattr("ingest.run.read", reading)
+    refused = city.quartier("ingest", "benches", path)
+    assert (refused.exit_code, "changed while it was read" in refused.output) == (1, True)
+    assert city.database.value("SELECT count(*) FROM city.benches WHERE material = 'iron'") == 0
+
+
+def test_rows_that_changed_their_keys_among_each_other_change_them_back(city: City) -> None:
+    city.database.run("UPDATE city.benches SET source_key = 'x' WHERE source_key = 'b1'")
+    city.database.run("UPDATE city.benches SET source_key = 'b1' WHERE source_key = 'b2'")
+    city.database.run("UPDATE city.benches SET source_key = 'b2' WHERE source_key = 'x'")
+    done = city.quartier("history", "rollback", "benches", "1", *ANA)
+    assert done.exit_code == 0, done.output
+    found = "SELECT id, source_key FROM city.benches WHERE id IN ('b1', 'b2') ORDER BY 1"
+    assert city.database.run(found) == [("b1", "b1"), ("b2", "b2")]

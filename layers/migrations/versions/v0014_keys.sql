@@ -65,12 +65,13 @@ CREATE TABLE quartier.acceptances (
     note        text NOT NULL,
     accepted_at timestamptz NOT NULL DEFAULT now(),
     key_id      text,
+    revision    bigint NOT NULL,
     used_by     bigint
 );
 CREATE INDEX acceptances_by_layer ON quartier.acceptances (layer_id);
 COMMENT ON TABLE quartier.acceptances IS
     'Gates that somebody lets the very files of a refused run pass, by name: the next ingest of them
-heeds it, unless a later run has ended well in the meantime.';
+heeds it, if they are read as that run read them, and the layer is at the revision that it was at.';
 COMMENT ON COLUMN quartier.acceptances.used_by IS 'The run that was published by it.';
 
 -- What officers look at ---------------------------------------------------------------------------
@@ -152,8 +153,9 @@ BEGIN
         SELECT unnest(wanted) UNION
         SELECT g ->> 'gate' FROM jsonb_array_elements(r.gates) g
         WHERE coalesce((g ->> 'accepted')::boolean, false)) t (gate);
-    INSERT INTO quartier.acceptances (run_id, layer_id, gates, accepted_by, note, key_id)
-    VALUES (of_run, r.layer, passed, who, why, of_key);
+    INSERT INTO quartier.acceptances (run_id, layer_id, gates, accepted_by, note, key_id, revision)
+    SELECT of_run, r.layer, passed, who, why, of_key, s.revision
+    FROM quartier.layer_state s WHERE s.layer_id = r.layer;
     RETURN jsonb_build_object('run', of_run, 'layer', r.layer, 'gates', passed, 'by', who,
                               'note', why);
 END $$;
@@ -208,6 +210,10 @@ BEGIN
         ' AND NOT EXISTS (SELECT FROM %2$s h WHERE h.fid = t.fid AND %3$s)',
         rows, past, was, target);
     GET DIAGNOSTICS deleted = ROW_COUNT;
+    -- Rows may have changed keys among each other: those that did have one of nobody's in between.
+    EXECUTE format(
+        'UPDATE %1$s t SET source_key = ''#'' || t.fid FROM %2$s h'
+        ' WHERE h.fid = t.fid AND %3$s AND h.source_key <> t.source_key', rows, past, was);
     SELECT string_agg(format('%1$I = h.%1$I', name), ', ') INTO listed FROM unnest(names) name;
     EXECUTE format(
         'UPDATE %1$s t SET %4$s FROM %2$s h WHERE h.fid = t.fid AND %3$s',

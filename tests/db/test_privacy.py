@@ -254,7 +254,7 @@ FIELDS = "fid, kind, street, at, location_method, location_precision, location_a
 
 
 @settings(
-    max_examples=25, deadline=None, derandomize=True,
+    max_examples=16, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(edits=edits())

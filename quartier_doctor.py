@@ -152,6 +152,7 @@ def _of_the_server(urls: DatabaseUrls, store: StoreSettings, web: ApiSettings) -
             *found,
             looked("indexes", lambda: db.indexes(look)),
             looked("web's login", lambda: db.web_login(urls, store)),
+            looked("officers' login", lambda: db.officer_login(urls, store)),
             looked("web's rights", lambda: db.web_rights(look, db.login_of_web(urls, store))),
             looked(
                 "connections",

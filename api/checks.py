@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 
+from api.door import CONNECTIONS as OFFICERS
 from api.settings import ApiSettings
 from layers.checks.finding import Finding, listed, ok, plural, problem, warning
 
@@ -138,7 +139,7 @@ def holder_of(port: int, proc: Path = Path("/proc")) -> str | None:
 def connections(connection: sa.Connection, settings: ApiSettings, role: str) -> Finding:
     """The server takes as many connections as the workers' pools may open, and a few more."""
     about = "connections"
-    each = settings.tile_connections + settings.query_connections + 1
+    each = settings.tile_connections + settings.query_connections + 1 + OFFICERS
     wanted = settings.workers * each
     row = connection.execute(
         sa.text(

@@ -174,31 +174,61 @@ def _revoke_attributes(role: str, has: Sequence[str]) -> str:
 
 def web_login(urls: DatabaseUrls, settings: StoreSettings) -> Finding:
     """The login that the web uses works, and is one that cannot turn into the owner."""
-    about, mend = "web's login", "correct QUARTIER_WEB_DATABASE_URL"
+    about = "web's login"
+    login = _login(about, urls.web, "quartier_web", "QUARTIER_WEB_DATABASE_URL")
+    if isinstance(login, Finding):
+        return login
+    if settings.database_url is not None and settings.web_database_url is None:
+        return _weaker(about, login, "quartier_web", "city_reader", "QUARTIER_WEB_DATABASE_URL")
+    return ok(about, login)
+
+
+def officer_login(urls: DatabaseUrls, settings: StoreSettings) -> Finding:
+    """The same of the login of requests that carry a key; it must not be the owner's either."""
+    about, setting = "officers' login", "QUARTIER_OFFICER_DATABASE_URL"
+    login = _login(about, urls.officer, "quartier_officer", setting)
+    if isinstance(login, Finding):
+        return login
+    if settings.database_url is None:
+        return ok(about, login)
+    with psycopg.connect(urls.officer, connect_timeout=REACH_TIMEOUT_S) as connection:
+        is_owner = connection.execute(
+            "SELECT pg_has_role(session_user, 'quartier_ingest', 'MEMBER')"
+        ).fetchone()
+    if is_owner is not None and is_owner[0]:
+        return _weaker(about, login, "quartier_officer", "city_officer", setting)
+    return ok(about, login)
+
+
+def _login(about: str, url: str, role: str, setting: str) -> str | Finding:
+    """Who logs in there, if that works and lets them be the role."""
     try:
-        with psycopg.connect(urls.web, connect_timeout=REACH_TIMEOUT_S) as connection:
+        with psycopg.connect(url, connect_timeout=REACH_TIMEOUT_S) as connection:
             found = connection.execute(
-                "SELECT session_user::text, pg_has_role(session_user, 'quartier_web', 'MEMBER')"
+                "SELECT session_user::text, pg_has_role(session_user, %s, 'MEMBER')", [role]
             ).fetchone()
     except psycopg.Error as exc:
         said = " ".join(str(exc).split())
-        return problem(about, f"does not work: {without_passwords(said, urls.web)}", mend)
-    assert found is not None
-    login, is_reader = found
-    if not is_reader:
         return problem(
-            about, f"{login} is no member of quartier_web, so it reads nothing",
-            f"in psql: GRANT quartier_web TO {login}",
+            about, f"does not work: {without_passwords(said, url)}", f"correct {setting}"
+        )
+    assert found is not None
+    login, is_member = found
+    if not is_member:
+        return problem(
+            about, f"{login} is no member of {role}, so it may do nothing",
+            f"in psql: GRANT {role} TO {login}",
         )  # fmt: skip
-    if settings.database_url is not None and settings.web_database_url is None:
-        return warning(
-            about,
-            f"{login}, who owns the data, takes the role quartier_web: SET ROLE is the weaker"
-            " choice, because the session can give the role back",
-            "CREATE ROLE city_reader LOGIN PASSWORD '…' IN ROLE quartier_web, and"
-            " QUARTIER_WEB_DATABASE_URL",
-        )  # fmt: skip
-    return ok(about, f"{login}")
+    return str(login)
+
+
+def _weaker(about: str, login: str, role: str, other: str, setting: str) -> Finding:
+    return warning(
+        about,
+        f"{login}, who owns the data, takes the role {role}: SET ROLE is the weaker choice, because"
+        " the session can give the role back",
+        f"CREATE ROLE {other} LOGIN PASSWORD '…' IN ROLE {role}, and {setting}",
+    )
 
 
 def login_of_web(urls: DatabaseUrls, settings: StoreSettings) -> str:

@@ -261,6 +261,19 @@ def test_set_role_is_the_weaker_choice_and_a_login_of_its_own_is_not(city: City)
         assert strange.exit_code == 1
 
 
+def test_the_officers_login_is_looked_at_like_the_webs(city: City) -> None:
+    if "postgres@" not in city.database.urls.owner:
+        pytest.skip("the server's superuser has another name")
+    about, name = "officers' login", f"officer_{os.getpid()}"
+    assert "SET ROLE is the weaker choice" in ask(city).says(about)
+    owners = ask(city, QUARTIER_OFFICER_DATABASE_URL=city.database.urls.owner)
+    assert owners.state(about) == "warning"
+    with login(city.database, name, "IN ROLE quartier_officer") as url:
+        assert ask(city, QUARTIER_OFFICER_DATABASE_URL=url).state(about) == "ok"
+    with login(city.database, name, "") as url:
+        assert "no member of" in ask(city, QUARTIER_OFFICER_DATABASE_URL=url).says(about)
+
+
 def test_a_database_out_of_reach_is_a_problem_without_its_password(city: City) -> None:
     url = "postgresql://ada:hunter2@127.0.0.1:1/city"
     result = city.quartier("doctor", QUARTIER_DATABASE_URL=url, QUARTIER_PORT="0")
@@ -339,11 +352,11 @@ def test_the_age_of_the_newest_backup_is_known(city: City) -> None:
 
 def test_pools_larger_than_the_server_allows_are_a_problem(city: City) -> None:
     found = ask(city, QUARTIER_WORKERS="64", QUARTIER_TILE_CONNECTIONS="100")
-    assert "64 workers × 104 = 6656" in found.says("connections")
+    assert "64 workers × 106 = 6784" in found.says("connections")
     assert "max_connections" in found.says("connections")
     assert found.exit_code == 1
     most = int(city.database.value("SHOW max_connections")) - 3
-    many = ask(city, QUARTIER_WORKERS="1", QUARTIER_TILE_CONNECTIONS=str(most - 4))
+    many = ask(city, QUARTIER_WORKERS="1", QUARTIER_TILE_CONNECTIONS=str(most - 6))
     assert many.state("connections") == "warning"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.errors import SourceRefused
 from ingest.raw_store import RawStore
 from ingest.scratch import scratch_folder
 
@@ -75,6 +77,18 @@ def test_a_file_half_kept_by_a_killed_process_goes_with_the_next(
         left.rename(raw / left.name.replace("q-", ".new-"))
     file = tmp_path / "file"
     file.write_text("whole")
-    RawStore(raw).keep(file, "ab12")
-    assert [each.name for each in raw.iterdir()] == ["ab"]
-    assert (raw / "ab" / "ab12").read_text() == "whole"
+    digest = hashlib.sha256(b"whole").hexdigest()
+    RawStore(raw).keep(file, digest)
+    assert [each.name for each in raw.iterdir()] == [digest[:2]]
+    assert (raw / digest[:2] / digest).read_text() == "whole"
+
+
+def test_a_file_that_changed_since_it_was_hashed_is_not_kept_by_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.raw_store.SPARE_BYTES", 0)
+    file, raw = tmp_path / "file", tmp_path / "raw"
+    file.write_text("other")
+    with pytest.raises(SourceRefused, match="changed while it was read"):
+        RawStore(raw).keep(file, hashlib.sha256(b"whole").hexdigest())
+    assert not [each for each in raw.rglob("*") if each.is_file()]

@@ -245,7 +245,7 @@ class Feed:
     async def _sleep_until_woken(self, connection: Any) -> None:
         while not self._wake.is_set():
             try:
-                async with asyncio.timeout(HEARTBEAT_S):  # wait_for may forget that it was cancelled
+                async with asyncio.timeout(HEARTBEAT_S):  # wait_for may forget a cancellation
                     await self._wake.wait()
             except TimeoutError:
                 await connection.execute("SELECT 1", timeout=CONNECT_TIMEOUT_S)

@@ -128,7 +128,7 @@ def existing() -> Iterator[Existing]:
     try:
         secrets = home / "secrets"
         subprocess.run(["sh", DOCKER / "make-secrets", secrets], check=True)
-        for name in ("database_url", "web_database_url"):
+        for name in ("database_url", "web_database_url", "officer_database_url"):
             url = (secrets / name).read_text()
             (secrets / name).write_text(url.replace("@db/", f"@127.0.0.1:{port}/"))
         prepared = subprocess.run(
@@ -256,7 +256,8 @@ def test_the_steps_of_the_image_bring_up_a_city(
         )
         found = json.loads(doctor.stdout)["findings"]
         assert [each for each in found if each["state"] == "problem"] == []
-        assert {"about": "web's login", "state": "ok", "says": "city_reader", "mend": None} in found
+        for about, says in (("web's login", "city_reader"), ("officers' login", "city_officer")):
+            assert {"about": about, "state": "ok", "says": says, "mend": None} in found
         assert existing.secrets.joinpath("owner_password").read_text() not in doctor.stdout
         with edge(tmp_path / "edge", base.removeprefix("http://")) as outside:
             assert get(f"{outside}/tiles/trees/{AT.z}/{AT.x}/{AT.y}.mvt") == (200, tile)

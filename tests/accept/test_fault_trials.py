@@ -100,10 +100,11 @@ def _row(name: str, n: int | str, version: int) -> str:
         kind = ["road", "path"][(at // 4 + shift) % 2]
         line = f"LINESTRING({x:.4f} {y:.4f}, {x + 0.002:.4f} {y + 0.001:.4f}, {x + 0.005:.4f} {y})"
         return f'{n},{kind},"{line}"'
-    kind = KINDS[(at + shift) % len(KINDS)]
+    kind = KINDS[at % len(KINDS)]  # for good: a row that changes its class loses its published past
     when = f"2026-03-{at % 28 + 1:02}"
-    place = f"{2.3 + 0.1 * (at * 0.618 % 1):.5f},{48.8 + 0.1 * (at * 0.7548 % 1) + north:.5f}"
-    return f"{n},{kind},High Street {at},{when}T{at % 24:02}:06:07Z,{when},05:06:07,{place}"
+    east = 2.3 + 0.1 * ((at + shift) * 0.618 % 1)
+    place = f"{east:.5f},{48.8 + 0.1 * (at * 0.7548 % 1) + north:.5f}"
+    return f"{n},{kind},High Street {at + shift},{when}T{at % 24:02}:06:07Z,{when},05:06:07,{place}"
 
 
 @dataclass(slots=True)

@@ -16,9 +16,7 @@ import pyarrow.compute as pc
 from ingest.repeats import HEX_DIGITS, mixed
 
 Words = np.ndarray[tuple[int], np.dtype[np.uint64]]
-MOST = (
-    8_000_000  # keys that are held in memory, 60 bytes each; a larger layer is merged by its index
-)
+MOST = 8_000_000  # keys that are held in memory, 60 bytes each; beyond, rows are all staged
 
 
 class Odd(Exception):

@@ -7,9 +7,11 @@ one area whole.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from layers.model import Layer
 from layers.plans import ANY_PLAN_AT_FIRST
-from layers.privacy import Location
+from layers.privacy import Areas, Location
 from layers.privacy_rows import (
     AREA,
     BASE,
@@ -70,45 +72,54 @@ END {tag};
 REVOKE ALL ON FUNCTION {called} FROM PUBLIC"""
 
 
-def borders_of(layer: Layer) -> list[tuple[str, str]]:
-    """The layers that areas and anchors are taken from, each with the table they are kept in."""
+@dataclass(frozen=True, slots=True)
+class Border:
+    """What is taken of another layer and kept: the layer, the table, and how, in place of older."""
+
+    source: str
+    table: str
+    statements: tuple[str, ...]
+
+
+def borders_of(layer: Layer) -> list[Border]:
+    """The areas of a layer's privacy and then its anchors, which are told their area."""
     privacy, found = privacy_of(layer), []
     if privacy.areas is not None:
-        found.append((privacy.areas.layer, part(layer, "areas")))
+        found.append(_areas(layer, privacy.areas))
     if privacy.anchors is not None:
-        found.append((privacy.anchors, part(layer, "anchors")))
+        found.append(_anchors(layer, privacy.anchors))
     return found
 
 
-def border_statements(layer: Layer) -> list[str]:
-    """Statements that take the areas and anchors as they are now, in place of older ones."""
-    privacy, statements = privacy_of(layer), []
-    areas, anchors = part(layer, "areas"), part(layer, "anchors")
-    if privacy.areas is not None:
-        source, code = f"{CITY}.{ident(privacy.areas.layer)}", ident(privacy.areas.code)
-        statements += [
-            f"DELETE FROM {areas}",
-            f"INSERT INTO {areas} (code, geom) SELECT {code}::text, ST_Subdivide("
-            f"ST_CollectionExtract(ST_MakeValid(geom), 3), 128) FROM {source}"
-            f" WHERE geom IS NOT NULL AND {code} IS NOT NULL",
-            f"ANALYZE {areas}",
-        ]
-    if privacy.anchors is not None:
-        statements += [
-            f"DELETE FROM {anchors}",
-            f"""
-            INSERT INTO {anchors} (n, area, geom)
+def _areas(layer: Layer, areas: Areas) -> Border:
+    table, code = part(layer, "areas"), ident(areas.code)
+    statements = (
+        f"DELETE FROM {table}",
+        f"INSERT INTO {table} (code, geom) SELECT {code}::text, ST_Subdivide("
+        f"ST_CollectionExtract(ST_MakeValid(geom), 3), 128) FROM {CITY}.{ident(areas.layer)}"
+        f" WHERE geom IS NOT NULL AND {code} IS NOT NULL",
+        f"ANALYZE {table}",
+    )
+    return Border(areas.layer, table, statements)
+
+
+def _anchors(layer: Layer, source: str) -> Border:
+    table = part(layer, "anchors")
+    statements = (
+        f"DELETE FROM {table}",
+        f"""
+            INSERT INTO {table} (n, area, geom)
             SELECT row_number() OVER (ORDER BY ST_AsBinary(a.geom)), {_area_at(layer, "a.geom")},
                    a.geom
             FROM (
                 SELECT DISTINCT ST_SnapToGrid(CASE ST_Dimension(d.geom) WHEN 0 THEN d.geom
                                               ELSE ST_LineInterpolatePoint(d.geom, 0.5) END,
                                               {DIGITS}) AS geom
-                FROM {CITY}.{ident(privacy.anchors)} s, ST_Dump(s.geom) d
+                FROM {CITY}.{ident(source)} s, ST_Dump(s.geom) d
             ) a""",
-            f"ANALYZE {anchors}",
-        ]
-    return statements
+        f"ANALYZE {table}",
+    )
+    return Border(source, table, statements)
 
 
 def _area_at(layer: Layer, place: str) -> str:
@@ -144,14 +155,14 @@ def _policy_number(layer: Layer, row: str) -> str:
 def borders_function(layer: Layer) -> str:
     """Take areas and anchors where there are none yet, and stop where there is nothing to take."""
     body = ""
-    for source, table in borders_of(layer):
-        taken = ";".join(border_statements(layer))
+    for border in borders_of(layer):
         body += f"""
-    IF NOT EXISTS (SELECT FROM {table}) THEN
-        {taken};
-        IF NOT EXISTS (SELECT FROM {table}) THEN
-            RAISE EXCEPTION 'layer {layer.id}: its privacy needs layer {source}, which is empty yet'
-                USING HINT = 'load {source} first';
+    IF NOT EXISTS (SELECT FROM {border.table}) THEN
+        {";".join(border.statements)};
+        IF NOT EXISTS (SELECT FROM {border.table}) THEN
+            RAISE EXCEPTION 'layer {layer.id}: its privacy needs layer {border.source},'
+                ' which is empty yet'
+                USING HINT = 'load {border.source} first';
         END IF;
     END IF;"""
     return function_ddl(layer, "borders", "trigger", body, ends="RETURN NULL;")

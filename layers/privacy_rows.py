@@ -12,15 +12,13 @@ from layers.privacy import CHOICES, Location, Policy, Privacy, TimeUnit
 from layers.sql import ident, literal
 from layers.tables import RAW
 
-POLICY, AREA, BASE, FINEST = '"#policy"', '"#area"', '"#base"', '"#finest"'  # of an exact row
-
-
-CLASS = '"#class"'
-KEY = (  # of quartier.public_fid
+POLICY, AREA, CLASS = '"#policy"', '"#area"', '"#class"'  # columns of an exact row
+FINEST, BASE = '"#finest"', '"#base"'
+SECRET = "(SELECT value FROM quartier.secrets WHERE name = 'privacy')"
+KEY = (  # of quartier.public_fid; one SELECT, so that it is worked out once a statement
     "(SELECT ('x' || encode(substr(value, 1, 8), 'hex'))::bit(64)::bigint"
     " FROM quartier.secrets WHERE name = 'privacy')"
 )
-SECRET = "(SELECT value FROM quartier.secrets WHERE name = 'privacy')"
 
 
 def privacy_of(layer: Layer) -> Privacy:

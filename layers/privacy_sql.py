@@ -165,7 +165,6 @@ def _settle_function(layer: Layer) -> str:
     """
     cells, raw = part(layer, "cells"), rows_table(layer)
     fewest = by_policy(layer, lambda p: p.k, "c.policy")
-    least_m2 = by_policy(layer, lambda p: p.cell_m**2 / 4, "c.policy")
     grid = one_of(privacy_of(layer).numbers(Location.GRID), "c.policy")
     below = '("#below" IS NULL OR c.top = ANY ("#below"))'
     wanted = f"SELECT c.*, {fewest} AS k, {grid} AS is_grid FROM {cells} c WHERE {below}"
@@ -179,10 +178,6 @@ def _settle_function(layer: Layer) -> str:
         f"SELECT policy, class, area, base, spot, finest - {up} AS level FROM s{up} WHERE settled"
         for up in range(MERGES + 1)
     )
-    within = f"""
-                SELECT ST_CollectionExtract(ST_Union(ST_Intersection(b.geom, e.envelope)), 3)
-                FROM {part(layer, "areas")} b
-                WHERE b.code = c.area AND b.geom && e.envelope"""
     body = f"""
     WITH {", ".join(steps)}, told AS ({told}),
     changed AS MATERIALIZED (
@@ -190,15 +185,7 @@ def _settle_function(layer: Layer) -> str:
         FROM w LEFT JOIN told t USING (policy, class, area, base)
         WHERE w.level IS DISTINCT FROM t.level OR w.n <= 0
     ), published AS MATERIALIZED (
-        SELECT c.policy, c.area, c.spot, c.level, sqrt(z.size)::int AS width,
-               CASE WHEN z.size >= {least_m2} THEN
-                   ST_SnapToGrid(ST_PointOnSurface(i.inside), {DIGITS}) END AS place
-        FROM (SELECT DISTINCT policy, area, spot, level FROM changed c
-              WHERE level IS NOT NULL AND is_grid) c,
-             LATERAL (SELECT quartier.cell_envelope(c.spot, c.level) AS envelope OFFSET 0) e,
-             LATERAL (SELECT CASE WHEN c.area = '' THEN e.envelope ELSE ({within}) END AS inside
-                      OFFSET 0) i,
-             LATERAL (SELECT coalesce(ST_Area(i.inside::geography), 0) AS size OFFSET 0) z
+        {_places(layer)}
     ), noted AS (
         UPDATE {cells} c SET level = h.level, place = p.place, width = p.width
         FROM changed h LEFT JOIN published p
@@ -212,6 +199,26 @@ def _settle_function(layer: Layer) -> str:
     return function_ddl(
         layer, "settle", "bigint[]", body, arguments='"#below" bigint[]', ends='RETURN "#wanted";'
     )
+
+
+def _places(layer: Layer) -> str:
+    """A SELECT of the place of each cell of `changed` that is published, and of how wide it is: a
+    point of what the cell and its area share, and none where that is less than a quarter of a cell.
+    """
+    least_m2 = by_policy(layer, lambda p: p.cell_m**2 / 4, "c.policy")
+    within = f"""
+                SELECT ST_CollectionExtract(ST_Union(ST_Intersection(b.geom, e.envelope)), 3)
+                FROM {part(layer, "areas")} b
+                WHERE b.code = c.area AND b.geom && e.envelope"""
+    return f"""SELECT c.policy, c.area, c.spot, c.level, sqrt(z.size)::int AS width,
+               CASE WHEN z.size >= {least_m2} THEN
+                   ST_SnapToGrid(ST_PointOnSurface(i.inside), {DIGITS}) END AS place
+        FROM (SELECT DISTINCT policy, area, spot, level FROM changed c
+              WHERE level IS NOT NULL AND is_grid) c,
+             LATERAL (SELECT quartier.cell_envelope(c.spot, c.level) AS envelope OFFSET 0) e,
+             LATERAL (SELECT CASE WHEN c.area = '' THEN e.envelope ELSE ({within}) END AS inside
+                      OFFSET 0) i,
+             LATERAL (SELECT coalesce(ST_Area(i.inside::geography), 0) AS size OFFSET 0) z"""
 
 
 def _step(up: int) -> list[str]:
@@ -241,7 +248,7 @@ def _step(up: int) -> list[str]:
 
 def _count(layer: Layer, *parts: tuple[str, int]) -> str:
     """plpgsql that brings the counts, and then levels, from before a statement to after it; the
-    fids of rows published otherwise since are added to `wanted`.
+    fids of rows published otherwise since are added to "#wanted".
     """
     privacy = privacy_of(layer)
     counted = privacy.numbers(Location.GRID, Location.AREA) if layer.has_geometry else []

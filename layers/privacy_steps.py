@@ -129,7 +129,7 @@ def derive_anew(
     _empty_undeclared(connection, layer, is_new=is_new)
     if borders:
         take_borders(connection, layer)
-    if connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {rows_table(layer)})")):
+    if _holds_any(connection, rows_table(layer)):
         require_borders(connection, layer)
         for statement in privacy_sql.recount_statements(layer):
             run_ddl(connection, statement)
@@ -186,35 +186,34 @@ def _empty_undeclared(connection: sa.Connection, layer: Layer, *, is_new: bool) 
         connection.execute(deriving, {"layer": ""})
 
 
-def take_borders(connection: sa.Connection, layer: Layer) -> None:
-    """Take the areas and anchors as they are now, if there are any."""
-    there = sa.text("SELECT to_regclass(:table) IS NOT NULL")
-    for source, _ in privacy_places.borders_of(layer):
-        if not connection.scalar(there, {"table": f"{CITY}.{ident(source)}"}):
+def take_borders(connection: sa.Connection, layer: Layer, *, missing: bool = False) -> None:
+    """Take the areas and anchors as they are now; with `missing`, only those there are none of.
+
+    Raises ChangeRefused where a layer that they are taken from is not declared.
+    """
+    for border in privacy_places.borders_of(layer):
+        source = f"{CITY}.{ident(border.source)}"
+        if connection.scalar(sa.text("SELECT to_regclass(:table)"), {"table": source}) is None:
             raise ChangeRefused(
-                f"layer {layer.id}: its privacy needs layer {source}, which is not declared"
+                f"layer {layer.id}: its privacy needs layer {border.source}, which is not declared"
             )
-    for statement in privacy_places.border_statements(layer):
-        run_ddl(connection, statement)
+        if not missing or not _holds_any(connection, border.table):
+            for statement in border.statements:
+                run_ddl(connection, statement)
 
 
 def require_borders(connection: sa.Connection, layer: Layer) -> None:
     """Take the areas and anchors where there are none yet; raises ChangeRefused where there is
     nothing to take.
     """
-    needed = privacy_places.borders_of(layer)
+    take_borders(connection, layer, missing=True)
+    for border in privacy_places.borders_of(layer):
+        if not _holds_any(connection, border.table):
+            raise ChangeRefused(
+                f"layer {layer.id}: its privacy needs layer {border.source}, which holds no place"
+                f" yet; load {border.source} first"
+            )
 
-    def empty() -> list[str]:
-        found = (
-            (source, connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table})")))
-            for source, table in needed
-        )
-        return [source for source, there in found if not there]
 
-    if empty():
-        take_borders(connection, layer)
-    if missing := empty():
-        raise ChangeRefused(
-            f"layer {layer.id}: its privacy needs layer {missing[0]}, which holds no place yet;"
-            f" load {missing[0]} first"
-        )
+def _holds_any(connection: sa.Connection, table: str) -> bool:
+    return bool(connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table})")))

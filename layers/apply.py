@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from layers import layer_steps, overviews, privacy_steps
+from layers import layer_steps, overviews, partition_steps, privacy_steps
 from layers.catalogue_files import CatalogueFiles
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
@@ -62,7 +62,9 @@ def _bring_up(
     was = Layer.model_validate(row.declaration)
     old, layer = was.as_published(), declared.as_published()
     steps = _amend(was, declared, connection)
-    mended = layer_steps.mend(layer, connection, again=again)
+    divided = partition_steps.bring_up(was, declared)
+    steps += divided
+    mended = layer_steps.mend(layer, connection, again=again, will_be_new=bool(divided))
     steps += mended
     if overviews.has_cells(layer) and row.overview != overviews.signature(layer):
         steps.append(layer_steps.count_points(layer))

@@ -32,7 +32,7 @@ from layers.setup import check_schema, newest_schema, prepare_database, prepare_
 
 FORMAT = 1
 MANIFEST, DUMP, RAW = "manifest.json", "database.dump", "raw"
-SCHEMAS = ("quartier", "city", "city_history", "city_overview", "city_raw")
+SCHEMAS = ("quartier", "city", "city_history", "city_overview", "city_raw", "city_parts")
 # What a stage holds is read again; the version of the schema is told beside.
 DIGEST = "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text FROM {table} t"
 TABLES = """

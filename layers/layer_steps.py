@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from layers import overviews, shape_batch, shape_sql, shapes
+from layers import overviews, partition_sql, shape_batch, shape_sql, shapes
 from layers.model import Layer, Map
 from layers.overview_rebuild import count_anew
 from layers.sql import ident, literal
@@ -23,7 +23,7 @@ from layers.tables import (
     history_view,
     layer_table,
 )
-from layers.triggers import TRIGGERS, trigger_statements
+from layers.triggers import TRIGGERS, trigger_names, trigger_statements
 
 TOUCH_ALL = "SELECT quartier.touch_everything(:id, quartier.allocate_revision(:id, 0, 0, 0))"
 
@@ -62,6 +62,7 @@ def create(declared: Layer, dialect: sa.Dialect) -> Step:
     ddl = [str(CreateTable(item).compile(dialect=dialect)) for item in (table, history)]
     ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in history.indexes]
     ddl.append(view_history(layer))
+    ddl += _divided(layer)
     ddl += index_statements(layer, layer.id)
     ddl += [*overviews.table_statements(layer)]
     ddl += [*shape_sql.fill_statements(layer, f"{CITY}.{ident(layer.id)}")]
@@ -86,6 +87,15 @@ def create(declared: Layer, dialect: sa.Dialect) -> Step:
             *((statement, {}) for statement in shape_sql.remember_statements(layer)),
         ),
     )
+
+
+def _divided(layer: Layer) -> list[str]:
+    """DDL of the keys and the first part of a layer that is divided by time."""
+    if layer.partitions is None:
+        return []
+    table = f"{CITY}.{ident(layer.id)}"
+    keys = partition_sql.index_statements(layer, table, layer.id)
+    return [*keys, *partition_sql.part_statements(layer, table, layer.id, [])]
 
 
 def _tables(layer: Layer) -> list[str]:
@@ -159,9 +169,12 @@ def index_statements(layer: Layer, table: str) -> list[str]:
     return [f"CREATE INDEX ON {CITY}.{ident(table)} USING gist (tile_geom)"]
 
 
-def mend(layer: Layer, connection: sa.Connection, *, again: bool = False) -> list[Step]:
+def mend(
+    layer: Layer, connection: sa.Connection, *, again: bool = False, will_be_new: bool = False
+) -> list[Step]:
     """Put back triggers that somebody dropped: without them changes go unseen. What was made of
-    the rows is made anew, too; `again`: even if the triggers are there now.
+    the rows is made anew, too; `again`: even if the triggers are there now. A table that
+    `will_be_new` gets those that every layer has not by then.
     """
     there = connection.scalars(
         sa.text(
@@ -170,7 +183,7 @@ def mend(layer: Layer, connection: sa.Connection, *, again: bool = False) -> lis
         ),
         {"table": f"{CITY}.{ident(layer.id)}"},
     )
-    missing = TRIGGERS - set(there)
+    missing = (TRIGGERS if will_be_new else trigger_names(layer)) - set(there)
     if not missing and not again:
         return []
     put_back = f"mend layer {layer.id}: put back {', '.join(sorted(missing))}"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from layers.model import ColumnType, Layer
 from layers.sql import ident, literal
-from layers.tables import CITY, STAGE, rows_table
-from layers.triggers import TRIGGERS
+from layers.tables import CITY, STAGE, rows_table, type_name
+from layers.triggers import KEEP_TIME, TRIGGERS
 
 MOVED_DEGREES = 0.0005  # about 50 m
 
@@ -90,6 +90,25 @@ def order_of(layer: Layer, row: str = "s") -> str:
     return f'{row}.geom, {row}."#row"' if layer.has_geometry else f'{row}."#row"'
 
 
+def span(layer: Layer, stage: str) -> str:
+    """The first and the last time of a stage: `low` and `high` of the statements below, of a layer
+    that is divided by time. They look for rows in no other part.
+    """
+    by = ident(layer.partitions.by) if layer.partitions else "NULL"
+    return f"SELECT min({by}) AS low, max({by}) AS high FROM {stage}"
+
+
+def _same(layer: Layer) -> str:
+    """That a row `c` of the layer is a row `s` of the stage, by its key."""
+    same = "c.source_key = s.source_key"
+    if layer.partitions is None:
+        return same
+    by = ident(layer.partitions.by)
+    kind = type_name(layer.column(layer.partitions.by).type)
+    within = f"c.{by} BETWEEN CAST(:low AS {kind}) AND CAST(:high AS {kind})"
+    return f"{same} AND c.{by} = s.{by} AND {within}"
+
+
 def insert_new(layer: Layer, stage: str) -> str:
     table = rows_table(layer)
     names = ", ".join(["source_key", *names_of(layer)])
@@ -98,7 +117,7 @@ def insert_new(layer: Layer, stage: str) -> str:
     return f"""
         INSERT INTO {table} ({names})
         SELECT {values} FROM {stage} s
-        WHERE NOT EXISTS (SELECT FROM {table} c WHERE c.source_key = s.source_key)
+        WHERE NOT EXISTS (SELECT FROM {table} c WHERE {_same(layer)})
         ORDER BY {order}"""
 
 
@@ -108,7 +127,7 @@ def update_changed(layer: Layer, stage: str) -> str:
     differs = " OR ".join(f"c.{n} IS DISTINCT FROM {v}" for n, v in zip(names, values, strict=True))
     return f"""
         UPDATE {rows_table(layer)} c SET {sets} FROM {stage} s
-        WHERE c.source_key = s.source_key AND ({differs})"""
+        WHERE {_same(layer)} AND ({differs})"""
 
 
 def moved(layer: Layer, stage: str) -> str:
@@ -117,7 +136,7 @@ def moved(layer: Layer, stage: str) -> str:
     """
     return f"""
         SELECT count(*), count(*) FILTER (WHERE NOT ST_DWithin(c.geom, s.geom, {MOVED_DEGREES}))
-        FROM {rows_table(layer)} c JOIN {stage} s USING (source_key)"""
+        FROM {rows_table(layer)} c JOIN {stage} s ON {_same(layer)}"""
 
 
 def delete_gone(layer: Layer, stage: str) -> str:
@@ -152,7 +171,7 @@ def additions(layer: Layer) -> str:
     ours = ", ".join(
         literal(f"{layer.id}_{suffix}") for suffix in ("pkey", "source_key_key", "tile_geom_idx")
     )
-    ours_too = TRIGGERS | {"quartier_0_derived"}  # of a published table
+    ours_too = TRIGGERS | {KEEP_TIME, "quartier_0_derived"}  # of a divided, a published table
     triggers = f"ARRAY[{', '.join(map(literal, sorted(ours_too)))}]"
     return f"""
         SELECT (SELECT count(*) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from layers.gates import Gates
+from layers.partitions import Partitions
 from layers.privacy import PUBLISHED, SUPPRESSED, Location, Privacy
 
 MAX_ZOOM = 22  # beyond it a tile is narrower than 10 m and MapLibre asks for none
@@ -287,6 +288,9 @@ class Layer(Value):
     privacy: Privacy | None = Field(
         default=None, description="what the public may learn of each class of rows"
     )
+    partitions: Partitions | None = Field(
+        default=None, description="one table for each year or month of a layer of observations"
+    )
 
     @field_validator("id")
     @classmethod
@@ -343,6 +347,26 @@ class Layer(Value):
         if wrong:
             raise ValueError(wrong)
         return self
+
+    @model_validator(mode="after")
+    def _partitions_fit(self) -> Self:
+        if self.partitions is not None and (wrong := self._odd_partitions(self.partitions.by)):
+            raise ValueError(wrong)
+        return self
+
+    def _odd_partitions(self, by: str) -> str | None:
+        """Why the layer cannot be divided by this column, if it cannot."""
+        if not self._is_dated(by):
+            return f"partitions.by: {by} is of type {self.column(by).type}, no date or datetime"
+        if not self.column(by).required:
+            return f"partitions.by: declare column {by} as required: every row has its time"
+        if self.key and by not in self.key:
+            return (
+                f"partitions.by: {by} must be part of the key: it tells where a row is looked for"
+            )
+        if self.privacy is not None:
+            return "partitions: a layer with privacy cannot be divided; leave one of them out"
+        return None
 
     @model_validator(mode="after")
     def _privacy_fits(self) -> Self:
@@ -440,6 +464,7 @@ class Layer(Value):
         named += [("style.label", self.style.label)] if self.style.label else []
         named += [("gates.personal.allowed", name) for name in self.gates.personal.allowed]
         named += [("overview.merge_by", name) for name in self.overview.merge_by]
+        named += [("partitions.by", self.partitions.by)] if self.partitions else []
         named += self._columns_private()
         if self.time:
             named += [("time.start", self.time.start)]
@@ -489,7 +514,10 @@ class Layer(Value):
         return tuple(column for column in self.tile_columns if column.name in needed)
 
     def _names_styled(self) -> dict[str, None]:
-        unseen = ("key", "priority", "tile", "overview.merge_by", "gates.personal.allowed")
+        unseen = (
+            "key", "priority", "tile", "overview.merge_by", "gates.personal.allowed",
+            "partitions.by",
+        )  # fmt: skip
         return dict.fromkeys(
             name
             for field, name in self._columns_named()

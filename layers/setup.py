@@ -16,7 +16,9 @@ from layers.errors import ChangeRefused, StoreUnavailable
 from layers.sql import ident
 
 ROLES = ("quartier_ingest", "quartier_officer", "quartier_web")
-SCHEMAS = ("quartier", "city", "city_stage", "city_history", "city_overview", "city_raw")
+SCHEMAS = (
+    "quartier", "city", "city_stage", "city_history", "city_overview", "city_raw", "city_parts",
+)  # fmt: skip
 SETUP_LOCK = 0x51554152  # "QUAR": one process at a time prepares a database
 MIGRATIONS = Path(__file__).with_name("migrations")
 MINIMUM_POSTGRES, MINIMUM_POSTGIS = 150_000, (3, 3)

@@ -18,6 +18,7 @@ from layers.sql import ident, literal
 
 HISTORY_VIEWS = "city_overview"  # where each layer's history may be read, as <id>__history
 CITY, HISTORY, RAW, STAGE = "city", "city_history", "city_raw", "city_stage"
+PARTS = "city_parts"  # what a layer that is divided by time is divided into
 READERS = "quartier_web, quartier_officer"
 POSTGRES: sa.Dialect = pg.dialect()  # type: ignore[no-untyped-call]
 MAX_FID = (1 << 53) - 1  # the largest integer that JavaScript and MVT readers keep exact
@@ -113,17 +114,23 @@ def layer_table(layer: Layer, schema: str = CITY, name: str | None = None) -> sa
     schema RAW it has nothing that tiles are made of.
     """
     since = sa.text(f"current_setting({literal('quartier.since_' + layer.id)})::bigint")
+    divided = layer.partitions is not None  # its keys have the time in them, as indexes
+    by = f"RANGE ({ident(layer.partitions.by)})" if layer.partitions else None
     return sa.Table(
         name or layer.id,
         sa.MetaData(),
         sa.Column(
-            "fid", sa.BigInteger, sa.Identity(always=True, maxvalue=MAX_FID), primary_key=True
+            "fid",
+            sa.BigInteger,
+            sa.Identity(always=True, maxvalue=MAX_FID),
+            primary_key=not divided,
+            nullable=False,
         ),
         sa.Column(
             "source_key",
             sa.Text(collation="C"),  # an index of bytes, four times as quick to build
             nullable=False,
-            unique=True,
+            unique=not divided,
             server_default=sa.text("'sql:' || gen_random_uuid()"),
         ),
         *data_columns(layer),
@@ -132,6 +139,7 @@ def layer_table(layer: Layer, schema: str = CITY, name: str | None = None) -> sa
         *_place_checks(layer),
         sa.CheckConstraint(f"fid BETWEEN 1 AND {MAX_FID}", name="fid lies within 1 and 2^53 - 1"),
         schema=schema,
+        postgresql_partition_by=by,
     )
 
 

@@ -25,8 +25,14 @@ TRIGGERS = frozenset({
     "quartier_a_lock", "quartier_b_truncate", "quartier_inserted", "quartier_updated",
     "quartier_deleted", "zzz_quartier_stamp_insert", "zzz_quartier_stamp_update",
 })  # fmt: skip
+KEEP_TIME = "zzz_quartier_keep_time"
 EVENTS = ("inserted", "updated", "deleted", "truncated")
 ROW_BOUND = 100_000  # rows a statement changes before every tile counts as touched
+
+
+def trigger_names(layer: Layer) -> frozenset[str]:
+    """The triggers that the layer's table has to have."""
+    return TRIGGERS | {KEEP_TIME} if layer.partitions else TRIGGERS
 
 
 def trigger_statements(layer: Layer) -> list[str]:
@@ -69,7 +75,21 @@ def attach_statements(layer: Layer, table: str) -> list[str]:
         _trigger("quartier_inserted", "AFTER INSERT", name, f"{new} {call['inserted']}"),
         _trigger("quartier_updated", "AFTER UPDATE", name, f"{both} {call['updated']}"),
         _trigger("quartier_deleted", "AFTER DELETE", name, f"{old} {call['deleted']}"),
+        *_keep_time(layer, name),
     ]  # fmt: skip
+
+
+def _keep_time(layer: Layer, name: str) -> list[str]:
+    """The time that a layer is divided by is part of what a row is: PostgreSQL tells no trigger of
+    rows that MERGE moves from part to part.
+    """
+    if layer.partitions is None:
+        return []
+    by = layer.partitions.by
+    call = f"EXECUTE FUNCTION quartier.keep_time({literal(layer.id)}, {literal(by)})"
+    return [
+        _trigger(KEEP_TIME, "BEFORE UPDATE", name, f"FOR EACH ROW WHEN ({_differs(by)}) {call}")
+    ]
 
 
 def _differs(column: str) -> str:
@@ -216,7 +236,8 @@ def _deleted(layer: Layer) -> str:
 def _truncated(layer: Layer) -> str:
     table = f"{CITY}.{ident(layer.id)}"
     return (
-        _count(table, layer, "0, 0, touched")
+        ("\n    PERFORM quartier.truncate_parts(TG_RELID);" if layer.partitions else "")
+        + _count(table, layer, "0, 0, touched")
         + _keep(layer, f"{table} r")
         + upkeep.forget_all(layer)
         + shape_sql.forget_all(layer)

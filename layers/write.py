@@ -1,8 +1,8 @@
 """Stage rows, then merge and publish them in one transaction.
 
 Killed at any instant, the old revision stays: the stage is a table nobody reads, and the merge
-is one transaction. A first load builds a new table, with its indexes, and puts it in the
-layer's place; every other load inserts, updates and deletes by key.
+is one transaction. A first load builds a new table and puts it in the layer's place; every other
+load inserts, updates and deletes by key.
 """
 
 from __future__ import annotations
@@ -18,22 +18,19 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from layers import build, partition_steps, privacy_sql, shape_batch
 from layers import merge_sql as merge
-from layers import privacy_sql, shape_batch, shape_sql
-from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import ColumnType, Layer
-from layers.overview_rebuild import count_anew
 from layers.privacy_steps import require_borders
 from layers.retention import trim
 from layers.runs import check_published
-from layers.sql import ident, literal
-from layers.tables import CITY, READERS, rows_table, type_name
-from layers.triggers import attach_statements
+from layers.sql import ident
+from layers.tables import CITY, rows_table, type_name
 
 ROW, LINE = "#row", "#line"  # of a stage; no declared column can have such a name
 RETRIES = 5
-LOCK_TIMEOUT = "1s"  # readers of an empty layer wait no longer than this
+MANY_CHANGES = 1000
 IN_THE_WAY = {"55P03", "2BP01"}  # lock_not_available, dependent_objects_still_exist
 RETRIED = {"40P01", "40001"}  # deadlock_detected, serialization_failure
 T = TypeVar("T")
@@ -142,6 +139,10 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merge
     say what is known of the layer and it is so no more.
     """
 
+    parts: list[str] = []
+    if layer.partitions is not None:
+        parts = partition_steps.make_room(engine, layer, merge.stage_name(run_id))
+
     def work(connection: sa.Connection, *, may_build: bool) -> Merged:
         connection.execute(sa.text("SET LOCAL work_mem = '256MB'"))
         connection.execute(sa.text("SET LOCAL maintenance_work_mem = '512MB'"))
@@ -155,7 +156,8 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merge
             raise LayerMoved(layer.id)
         if layer.privacy is not None:
             require_borders(connection, layer)
-        merged = _brought_in(connection, layer, run_id, terms, duplicates, may_build=may_build)
+        load = _Load(connection=connection, layer=layer, run_id=run_id, terms=terms, parts=parts)
+        merged = load.bring_in(duplicates, may_build=may_build)
         note = shape_batch.settle(connection, layer)
         if layer.keep_history_days is not None:
             trim(connection, layer)
@@ -237,152 +239,80 @@ def _revision(connection: sa.Connection, layer: Layer) -> int:
     return int(connection.scalar(found, {"layer": layer.id}) or 0)
 
 
-def _merge(
-    connection: sa.Connection, layer: Layer, run_id: int, duplicates: int, may_delete: bool
-) -> Merged:
-    stage_table = merge.stage_name(run_id)
-    staged = int(connection.scalar(sa.text(f"SELECT count(*) FROM {stage_table}")) or 0)
-    updated = connection.execute(sa.text(merge.update_changed(layer, stage_table))).rowcount
-    deleted = 0
-    if may_delete:
-        gone = sa.text(merge.delete_gone(layer, stage_table))
-        deleted = connection.execute(gone, {"run": run_id}).rowcount
-    inserted = connection.execute(sa.text(merge.insert_new(layer, stage_table))).rowcount
-    if inserted + updated + deleted > 1000:
-        connection.execute(sa.text(f"ANALYZE {CITY}.{ident(layer.id)}, {rows_table(layer)}"))
-    return Merged(
-        inserted=inserted,
-        updated=updated,
-        unchanged=staged - inserted - updated,
-        deleted=deleted,
-        duplicates=duplicates,
-        revision=_revision(connection, layer),
-    )
-
-
-def _brought_in(  # noqa: PLR0913
-    connection: sa.Connection,
-    layer: Layer,
-    run_id: int,
-    terms: Terms,
-    duplicates: int,
-    *,
-    may_build: bool,
-) -> Merged:
-    """Bring the stage into the layer, by the shortest way that its terms allow."""
-    if terms.known is not None:
-        return _add_and_remove(connection, layer, run_id, terms.known.gone)
-    if may_build and _is_ours_and_empty(connection, layer):
-        return _build(connection, layer, run_id, duplicates)
-    if terms.check_known is not None and layer.key and layer.has_geometry:
-        found = connection.execute(sa.text(merge.moved(layer, merge.stage_name(run_id))))
-        terms.check_known(*found.one())
-    return _merge(connection, layer, run_id, duplicates, terms.may_delete)
-
-
-def _add_and_remove(
-    connection: sa.Connection, layer: Layer, run_id: int, gone: list[str]
-) -> Merged:
-    """Of a source that is known but for its new rows: nothing else is looked at."""
-    stage_table = merge.stage_name(run_id)
-    deleted = connection.execute(sa.text(merge.delete_listed(layer)), {"gone": gone}).rowcount
-    inserted = connection.execute(sa.text(merge.insert_new(layer, stage_table))).rowcount
-    return Merged(inserted=inserted, deleted=deleted, revision=_revision(connection, layer))
-
-
-def _build(connection: sa.Connection, layer: Layer, run_id: int, duplicates: int) -> Merged:
-    """Load an empty layer: a new table, filled in spatial order, takes the old one's place."""
-    since = connection.scalar(sa.text(merge.next_revision()), {"layer": layer.id})
-    build = merge.build_name(run_id)
-    connection.execute(
-        sa.text(
-            f"CREATE TABLE {build} (LIKE {CITY}.{ident(layer.id)} INCLUDING ALL EXCLUDING INDEXES)"
-        )
-    )
-    _continue_fids(connection, layer, build)
-    inserted, published = _fill(connection, layer, run_id, int(since or 0))
-    if inserted:
-        shown = layer.as_published()
-        _swap(connection, shown, run_id)
-        for statement, values in count_anew(shown):
-            connection.execute(sa.text(statement), values)
-        connection.execute(
-            sa.text("SELECT quartier.allocate_revision(:layer, :rows, 0, 0)"),
-            {"layer": layer.id, "rows": published},
-        )
-        connection.execute(
-            sa.text("SELECT quartier.touch_everything(:layer, :revision)"),
-            {"layer": layer.id, "revision": since},
-        )
-    else:
-        connection.execute(sa.text(f"DROP TABLE {build}"))
-    return Merged(inserted=inserted, duplicates=duplicates, revision=_revision(connection, layer))
-
-
-def _fill(connection: sa.Connection, layer: Layer, run_id: int, since: int) -> tuple[int, int]:
-    """Fill the new table; how many rows that were, and how many of them are published."""
-    stage_table, build = merge.stage_name(run_id), merge.build_name(run_id)
-    if layer.privacy is None:
-        filled = sa.text(merge.insert_built(layer, stage_table, build))
-        rows = connection.execute(filled, {"since": since}).rowcount
-        return rows, rows
-    connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-    for statement in privacy_sql.fill_statements(layer, stage_table, since):
-        run_ddl(connection, statement)
-    rows = int(connection.scalar(sa.text(f"SELECT count(*) FROM {rows_table(layer)}")) or 0)
-    derived = sa.text(privacy_sql.insert_published(layer, build))
-    return rows, connection.execute(derived, {"since": since}).rowcount
-
-
-def _continue_fids(connection: sa.Connection, layer: Layer, build: str) -> None:
-    """A fid is never given twice, so the new table counts on from the old one."""
-    old = literal(f"{CITY}.{ident(layer.id)}")
-    connection.execute(
-        sa.text(
-            f"SELECT setval(pg_get_serial_sequence({literal(build)}, 'fid'), s.last, s.called)"
-            f" FROM (SELECT coalesce(pg_sequence_last_value("
-            f"pg_get_serial_sequence({old}, 'fid')::regclass), 1) AS last,"
-            f" pg_sequence_last_value("
-            f"pg_get_serial_sequence({old}, 'fid')::regclass) IS NOT NULL AS called) s"
-        )
-    )
-
-
-def _swap(connection: sa.Connection, layer: Layer, run_id: int) -> None:
-    """Index the built table and give it the layer's name, keys and triggers.
-
-    Readers wait for the drop at most LOCK_TIMEOUT; where one of them holds the old table for
-    longer, PostgreSQL raises and the rows are merged instead.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Load:
+    """Bring the stage of a run into its layer, by the shortest way that the terms allow. `parts`
+    are the tables that its rows can go to, of a layer that is divided by time.
     """
-    build, table = merge.build_name(run_id), f"{CITY}.{ident(layer.id)}"
-    name, temporary = layer.id, f"build_{run_id}"
-    moved = f"{CITY}.{ident(temporary)}"
-    ddl = [
-        f"ALTER TABLE {build} SET SCHEMA {CITY}",
-        f"CREATE UNIQUE INDEX {ident(f'{temporary}_fid')} ON {moved} (fid)",
-        f"CREATE UNIQUE INDEX {ident(f'{temporary}_key')} ON {moved} (source_key)",
-    ]
-    if layer.has_geometry:
-        index = ident(f"{temporary}_geom")
-        ddl.append(f"CREATE INDEX {index} ON {moved} USING gist (tile_geom)")
-    ddl += [
-        *shape_sql.fill_statements(layer, moved),
-        f"ANALYZE {moved}",
-        f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; DROP TABLE {table}",
-        f"ALTER TABLE {moved} RENAME TO {ident(name)}",
-        f"ALTER SEQUENCE {CITY}.{ident(f'{temporary}_fid_seq')}"
-        f" RENAME TO {ident(f'{name}_fid_seq')}",
-        f"ALTER TABLE {table} ADD CONSTRAINT {ident(f'{name}_pkey')}"
-        f" PRIMARY KEY USING INDEX {ident(f'{temporary}_fid')}",
-        f"ALTER TABLE {table} ADD CONSTRAINT {ident(f'{name}_source_key_key')}"
-        f" UNIQUE USING INDEX {ident(f'{temporary}_key')}",
-        f"GRANT SELECT ON {table} TO {READERS}",
-    ]
-    if layer.has_geometry:
-        index = f"{CITY}.{ident(f'{temporary}_geom')}"
-        ddl.append(f"ALTER INDEX {index} RENAME TO {ident(f'{name}_tile_geom_idx')}")
-    ddl += [*shape_sql.place_statements(layer), *shape_sql.remember_statements(layer)]
-    schema = postgis_schema(connection)
-    guard = [privacy_sql.guard_statement(layer)] if layer.privacy else []
-    for statement in [*ddl, *attach_statements(layer, name), *guard]:
-        run_ddl(connection, statement.replace("@postgis@", schema))
+
+    connection: sa.Connection
+    layer: Layer
+    run_id: int
+    terms: Terms
+    parts: list[str]
+
+    def bring_in(self, duplicates: int, *, may_build: bool) -> Merged:
+        terms, connection, layer = self.terms, self.connection, self.layer
+        if terms.known is not None:
+            return self._add_and_remove(terms.known.gone)
+        if may_build and _is_ours_and_empty(connection, layer):
+            inserted = build.load(connection, layer, self.run_id)
+            revision = _revision(connection, layer)
+            return Merged(inserted=inserted, duplicates=duplicates, revision=revision)
+        if terms.check_known is not None and layer.key and layer.has_geometry:
+            found = connection.execute(sa.text(merge.moved(layer, self._stage)), self._span())
+            terms.check_known(*found.one())
+        return self._merge(duplicates)
+
+    @property
+    def _stage(self) -> str:
+        return merge.stage_name(self.run_id)
+
+    def _span(self) -> dict[str, Any]:
+        """The times that the stage's rows have, where its layer is divided by them."""
+        if self.layer.partitions is None:
+            return {}
+        found = self.connection.execute(sa.text(merge.span(self.layer, self._stage)))
+        return dict(found.one()._mapping)
+
+    def _add_and_remove(self, gone: list[str]) -> Merged:
+        """Of a source that is known but for its new rows: nothing else is looked at."""
+        connection, layer = self.connection, self.layer
+        deleted = connection.execute(sa.text(merge.delete_listed(layer)), {"gone": gone}).rowcount
+        inserted = self._insert_new(self._span())
+        self._analyze(inserted + deleted)
+        return Merged(inserted=inserted, deleted=deleted, revision=_revision(connection, layer))
+
+    def _insert_new(self, span: dict[str, Any]) -> int:
+        new = sa.text(merge.insert_new(self.layer, self._stage))
+        return self.connection.execute(new, span).rowcount
+
+    def _merge(self, duplicates: int) -> Merged:
+        connection, layer, span = self.connection, self.layer, self._span()
+        staged = int(connection.scalar(sa.text(f"SELECT count(*) FROM {self._stage}")) or 0)
+        changed = sa.text(merge.update_changed(layer, self._stage))
+        updated = connection.execute(changed, span).rowcount
+        deleted = 0
+        if self.terms.may_delete:
+            gone = sa.text(merge.delete_gone(layer, self._stage))
+            deleted = connection.execute(gone, {"run": self.run_id}).rowcount
+        inserted = self._insert_new(span)
+        self._analyze(inserted + updated + deleted)
+        return Merged(
+            inserted=inserted,
+            updated=updated,
+            unchanged=staged - inserted - updated,
+            deleted=deleted,
+            duplicates=duplicates,
+            revision=_revision(connection, layer),
+        )
+
+    def _analyze(self, changed: int) -> None:
+        """Keep what the planner knows true after a great many changes; of a layer that is divided,
+        in the parts that they went to.
+        """
+        if changed <= MANY_CHANGES:
+            return
+        whole = dict.fromkeys((f"{CITY}.{ident(self.layer.id)}", rows_table(self.layer)))
+        tables = self.parts or whole
+        self.connection.execute(sa.text(f"ANALYZE {', '.join(tables)}"))

@@ -16,7 +16,12 @@ from layers.setup import MINIMUM_POSTGIS, MINIMUM_POSTGRES, ROLES, SCHEMAS, newe
 
 REACH_TIMEOUT_S = 5
 SKEW_S, BROKEN_SKEW_S = 2.0, 60.0
-HIDDEN = ("city_raw", "city_stage", "city_history")  # schemas that readers of the web never read
+HIDDEN = (
+    "city_raw",
+    "city_stage",
+    "city_history",
+    "city_parts",
+)  # schemas that readers of the web never read
 OURS = [*SCHEMAS]
 RELATIONS = """
     SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c

@@ -20,7 +20,7 @@ from layers.settings import StoreSettings
 from layers.sql import ident
 from layers.tables import CITY
 from layers.tileset_steps import plan_tilesets
-from layers.triggers import TRIGGERS
+from layers.triggers import trigger_names
 
 LAST_RUNS = """
     SELECT DISTINCT ON (r.layer_id) r.layer_id, r.state, r.message, r.started_at,
@@ -83,7 +83,7 @@ def triggers(connection: sa.Connection, known: Sequence[Known]) -> Finding:
     for each in known:
         table = f"{CITY}.{ident(each.layer.id)}"
         found = set(connection.scalars(there, {"table": table}))
-        if missing := sorted(TRIGGERS - found):
+        if missing := sorted(trigger_names(each.layer) - found):
             lacking.append(f"{each.layer.id} lacks {', '.join(missing)}")
         elif each.triggers != triggers_hash(each.layer):
             old.append(each.layer.id)

@@ -23,8 +23,9 @@ from layers.database_urls import DatabaseUrls
 from layers.engine import postgis_schema, run_ddl
 from layers.model import Layer
 from layers.overview_rebuild import count_anew
-from layers.setup import MIGRATIONS, newest_schema, prepare_database
+from layers.setup import MIGRATIONS, SCHEMAS, newest_schema, prepare_database
 from layers.shape_sql import rebuild_statements
+from layers.sql import literal
 from tests.api.conftest import Service, serving
 from tests.conftest import Database, fresh_database
 from tests.fixtures.schemas import FOLDER, city_of
@@ -120,9 +121,7 @@ def test_the_schema_is_the_one_of_a_new_database(city: Upgraded) -> None:
 
 
 def _schema(database: Database) -> dict[str, Any]:
-    ours = (
-        "nspname IN ('quartier', 'city', 'city_stage', 'city_history', 'city_overview', 'city_raw')"
-    )
+    ours = f"nspname IN ({', '.join(map(literal, SCHEMAS))})"
     asked = {
         "relation": "SELECT c.oid::regclass::text, relkind, relpersistence,"
         " relowner::regrole::text,"

@@ -1,0 +1,200 @@
+"""A layer's rows in a table built beside its own, which then takes its place.
+
+So an empty layer is loaded, its indexes last, and so a layer is divided by time, or put together
+again. Readers go on meanwhile; they wait for the change of names alone.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import sqlalchemy as sa
+
+from layers import merge_sql as merge
+from layers import partition_sql, privacy_sql, shape_sql
+from layers.engine import postgis_schema, run_ddl
+from layers.errors import ChangeRefused
+from layers.model import Layer
+from layers.overview_rebuild import count_anew
+from layers.sql import ident, literal
+from layers.tables import CITY, PARTS, READERS, STAGE, content_names, rows_table
+from layers.triggers import attach_statements
+
+LOCK_TIMEOUT = "1s"  # readers of an empty layer wait no longer than this
+
+
+def load(connection: sa.Connection, layer: Layer, run_id: int) -> int:
+    """Load the stage of a run into an empty layer, in spatial order; how many rows that were.
+
+    The caller holds the layer's lock, and knows that nothing of others hangs on its table.
+    """
+    since = connection.scalar(sa.text(merge.next_revision()), {"layer": layer.id})
+    build = f"build_{run_id}"
+    _make(connection, layer, build, merge.stage_name(run_id))
+    inserted, published = _fill(connection, layer, run_id, int(since or 0))
+    if not inserted:
+        connection.execute(sa.text(f"DROP TABLE {_staged(build)}"))
+        return 0
+    shown = layer.as_published()
+    _swap(connection, shown, build)
+    for statement, values in count_anew(shown):
+        connection.execute(sa.text(statement), values)
+    connection.execute(
+        sa.text("SELECT quartier.allocate_revision(:layer, :rows, 0, 0)"),
+        {"layer": layer.id, "rows": published},
+    )
+    connection.execute(
+        sa.text("SELECT quartier.touch_everything(:layer, :revision)"),
+        {"layer": layer.id, "revision": since},
+    )
+    return inserted
+
+
+def arrange_anew(connection: sa.Connection, layer: Layer) -> None:
+    """Put the rows of a layer, as they are, into tables as it is divided by now. No revision: no
+    row changes. Raises ChangeRefused where something of others hangs on the table.
+    """
+    connection.execute(sa.text("SELECT quartier.lock(:layer)"), {"layer": layer.id})
+    if connection.scalar(sa.text(merge.additions(layer))):
+        raise ChangeRefused(
+            f"layer {layer.id}: partitions: views, indexes, grants or other things that are not"
+            " Quartier's hang on its table and would be lost; drop them and make them again after"
+        )
+    table, build = f"{CITY}.{ident(layer.id)}", "__arranged"  # no layer can be called so
+    _make(connection, layer, build, table)
+    names = ", ".join(ident(name) for name in ("fid", *content_names(layer), "since"))
+    connection.execute(
+        sa.text(
+            f"INSERT INTO {_staged(build)} ({names}) OVERRIDING SYSTEM VALUE"
+            f" SELECT {names} FROM {table} ORDER BY fid"
+        )
+    )
+    _swap(connection, layer, build, shapes=False)
+
+
+def _staged(build: str) -> str:
+    return f"{STAGE}.{ident(build)}"
+
+
+def _make(connection: sa.Connection, layer: Layer, build: str, rows: str) -> None:
+    """An empty table of the layer's columns, with the parts that `rows` need."""
+    by = f" PARTITION BY RANGE ({ident(layer.partitions.by)})" if layer.partitions else ""
+    like = f"LIKE {CITY}.{ident(layer.id)} INCLUDING ALL EXCLUDING INDEXES"
+    connection.execute(sa.text(f"CREATE TABLE {_staged(build)} ({like}){by}"))
+    _continue_fids(connection, layer, _staged(build))
+    if layer.partitions:
+        starts = needed_parts(connection, layer, rows)
+        for statement in partition_sql.part_statements(layer, _staged(build), build, starts):
+            run_ddl(connection, statement)
+
+
+def needed_parts(connection: sa.Connection, layer: Layer, rows: str) -> list[date]:
+    """The first days of the periods that rows (a table, quoted) lie in.
+
+    Raises ChangeRefused where they are more than can be asked at a time.
+    """
+    starts = list(connection.scalars(sa.text(partition_sql.periods(layer, rows))))
+    if len(starts) > partition_sql.MAX_PARTS:
+        raise ChangeRefused(
+            f"layer {layer.id}: partitions: its rows lie in {len(starts)} periods from {starts[0]}"
+            f" to {starts[-1]}, and {partition_sql.MAX_PARTS} can be told apart; write every: year,"
+            " or leave partitions out"
+        )
+    return starts
+
+
+def _fill(connection: sa.Connection, layer: Layer, run_id: int, since: int) -> tuple[int, int]:
+    """Fill the new table; how many rows that were, and how many of them are published."""
+    stage_table, build = merge.stage_name(run_id), merge.build_name(run_id)
+    if layer.privacy is None:
+        filled = sa.text(merge.insert_built(layer, stage_table, build))
+        rows = connection.execute(filled, {"since": since}).rowcount
+        return rows, rows
+    connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+    for statement in privacy_sql.fill_statements(layer, stage_table, since):
+        run_ddl(connection, statement)
+    rows = int(connection.scalar(sa.text(f"SELECT count(*) FROM {rows_table(layer)}")) or 0)
+    derived = sa.text(privacy_sql.insert_published(layer, build))
+    return rows, connection.execute(derived, {"since": since}).rowcount
+
+
+def _continue_fids(connection: sa.Connection, layer: Layer, build: str) -> None:
+    """A fid is never given twice, so the new table counts on from the old one."""
+    old = literal(f"{CITY}.{ident(layer.id)}")
+    connection.execute(
+        sa.text(
+            f"SELECT setval(pg_get_serial_sequence({literal(build)}, 'fid'), s.last, s.called)"
+            f" FROM (SELECT coalesce(pg_sequence_last_value("
+            f"pg_get_serial_sequence({old}, 'fid')::regclass), 1) AS last,"
+            f" pg_sequence_last_value("
+            f"pg_get_serial_sequence({old}, 'fid')::regclass) IS NOT NULL AS called) s"
+        )
+    )
+
+
+def _swap(connection: sa.Connection, layer: Layer, build: str, *, shapes: bool = True) -> None:
+    """Index the built table and give it the layer's name, keys and triggers; with `shapes`, what
+    low zooms draw is made of its rows too.
+
+    Readers wait for the drop at most LOCK_TIMEOUT; where one of them holds the old table for
+    longer, PostgreSQL raises and the rows are merged instead.
+    """
+    name, table, moved = layer.id, f"{CITY}.{ident(layer.id)}", f"{CITY}.{ident(build)}"
+    geom = [f"CREATE INDEX {ident(f'{build}_geom')} ON {moved} USING gist (tile_geom)"]
+    ddl = [
+        f"ALTER TABLE {_staged(build)} SET SCHEMA {CITY}",
+        *_key_indexes(layer, moved, build),
+        *(geom if layer.has_geometry else ()),
+        *(shape_sql.fill_statements(layer, moved) if shapes else ()),
+        f"ANALYZE {moved}",
+        f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; DROP TABLE {table}",
+        f"ALTER TABLE {moved} RENAME TO {ident(name)}",
+        f"ALTER SEQUENCE {CITY}.{ident(f'{build}_fid_seq')} RENAME TO {ident(f'{name}_fid_seq')}",
+        *_keys(layer, build),
+        f"GRANT SELECT ON {table} TO {READERS}",
+    ]
+    if layer.has_geometry:
+        index = f"{CITY}.{ident(f'{build}_geom')}"
+        ddl.append(f"ALTER INDEX {index} RENAME TO {ident(f'{name}_tile_geom_idx')}")
+    if shapes:
+        ddl += [*shape_sql.place_statements(layer), *shape_sql.remember_statements(layer)]
+    schema = postgis_schema(connection)
+    guard = [privacy_sql.guard_statement(layer)] if layer.privacy else []
+    for statement in [*ddl, *attach_statements(layer, name), *guard]:
+        run_ddl(connection, statement.replace("@postgis@", schema))
+    if layer.partitions:
+        _rename_parts(connection, layer, build)
+
+
+def _key_indexes(layer: Layer, table: str, build: str) -> list[str]:
+    if layer.partitions:
+        return partition_sql.index_statements(layer, table, build)
+    return [
+        f"CREATE UNIQUE INDEX {ident(f'{build}_pkey')} ON {table} (fid)",
+        f"CREATE UNIQUE INDEX {ident(f'{build}_source_key_key')} ON {table} (source_key)",
+    ]
+
+
+def _keys(layer: Layer, build: str) -> list[str]:
+    """DDL that gives the indexes of the keys their names, and makes keys of them where it can."""
+    table, ddl = f"{CITY}.{ident(layer.id)}", []
+    for suffix, kind in {"pkey": "PRIMARY KEY", "source_key_key": "UNIQUE"}.items():
+        was, name = ident(f"{build}_{suffix}"), ident(f"{layer.id}_{suffix}")
+        if layer.partitions:
+            ddl.append(f"ALTER INDEX {CITY}.{was} RENAME TO {name}")
+        else:
+            ddl.append(f"ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {was}")
+    return ddl
+
+
+def _rename_parts(connection: sa.Connection, layer: Layer, build: str) -> None:
+    found = sa.text(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " WHERE i.inhparent = CAST(:table AS regclass)"
+    )
+    for name in list(connection.scalars(found, {"table": f"{CITY}.{ident(layer.id)}"})):
+        said = name.removeprefix(f"{build}__")
+        run_ddl(
+            connection,
+            f"ALTER TABLE {PARTS}.{ident(name)} RENAME TO {ident(f'{layer.id}__{said}')}",
+        )

@@ -14,7 +14,7 @@ from layers.locks import RUN_LOCK
 from layers.model import Layer
 from layers.purge import Purged, purged_keys
 from layers.quarantine import accepted_fingerprints
-from layers.setup import check_schema
+from layers.schema_version import check_schema
 from layers.sql import ident
 from layers.tables import STAGE, past_table, rows_table
 

@@ -23,7 +23,8 @@ from layers.database_urls import DatabaseUrls
 from layers.engine import postgis_schema, run_ddl
 from layers.model import Layer
 from layers.overview_rebuild import count_anew
-from layers.setup import MIGRATIONS, newest_schema, prepare_database
+from layers.schema_version import MIGRATIONS, newest_schema
+from layers.setup import prepare_database
 from layers.shape_sql import rebuild_statements
 from tests.api.conftest import Service, serving
 from tests.conftest import Database, fresh_database

@@ -5,6 +5,7 @@ A command's modules are imported when it is called, and what it seldom needs whe
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from typing import Any
 
@@ -144,6 +145,8 @@ def main() -> None:
             said = f"{name}={shown(name, error['input'])}: {error['msg']}"
             Console(stderr=True).print(said, style="red")
         raise SystemExit(1) from exc
+    finally:
+        gc.freeze()  # looking for garbage in all that was imported would take 0.1 s of the exit
 
 
 if __name__ == "__main__":

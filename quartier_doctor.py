@@ -29,8 +29,8 @@ from layers.database_urls import DatabaseUrls, embedded_urls, existing_urls
 from layers.engine import owner_engine
 from layers.errors import LayersError
 from layers.postgres_server import listens_in
+from layers.schema_version import newest_schema
 from layers.settings import StoreSettings
-from layers.setup import newest_schema
 from tiles.checks import shared_cache
 
 KINDS = (StoreSettings, ApiSettings)

@@ -81,6 +81,7 @@ class City:
     def environment(self, **more: str) -> Mapping[str, str]:
         """What a `quartier` command needs to find this city."""
         kept = {name: value for name, value in os.environ.items() if "QUARTIER" not in name}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)  # or each command compiles all that it imports
         own = {"QUARTIER_HOME": str(self.home), "QUARTIER_CATALOGUE": str(self.home / "catalogue")}
         return kept | own | more
 

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import psycopg
 
-from ingest import run as running
+from ingest import load as loading
 from ingest.run import Job, run
 from layers.model import Layer
 from layers.write import Stage
@@ -59,7 +59,7 @@ def phases(ingest_url: str, layer: Layer, file: Path) -> dict[str, float]:
 
 @contextmanager
 def _watched(clock: _Clock) -> Iterator[None]:
-    read_into = running._Run._read_into
+    read_into = loading._Load._read_into
     append, execute = Stage.append, psycopg.Cursor.execute
     commit = psycopg.Connection.commit
 
@@ -82,7 +82,7 @@ def _watched(clock: _Clock) -> Iterator[None]:
             commit(self)
 
     with (
-        patch.object(running._Run, "_read_into", timed_reading),
+        patch.object(loading._Load, "_read_into", timed_reading),
         patch.object(Stage, "append", timed_append),
         patch.object(psycopg.Cursor, "execute", timed_execute),
         patch.object(psycopg.Connection, "commit", timed_commit),

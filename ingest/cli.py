@@ -18,11 +18,11 @@ from rich.table import Table
 
 from ingest.errors import IngestError
 from ingest.gates import Acceptance
-from ingest.raster_cli import publish_raster, raster_job
+from ingest.job import Job
+from ingest.job import Progress as Tell
 from ingest.raw_store import RawStore
 from ingest.report import Report
-from ingest.run import Job, run
-from ingest.run import Progress as Tell
+from ingest.run import run
 from layers.catalogue_files import CatalogueFiles, read_catalogue
 from layers.cluster import open_store
 from layers.commands import who_and_why
@@ -74,9 +74,7 @@ def ingest(  # noqa: PLR0913
         if layer in catalogue.tilesets:
             if partial or accept is not None:
                 raise typer.BadParameter("--partial and --accept are for layers, not for a raster")
-            raster = raster_job(catalogue, layer, files or [], settings.rasters)
-            with open_store(settings, tell=console.print) as urls:
-                publish_raster(urls.ingest, raster, as_json=as_json)
+            ingest_raster(settings, console, catalogue, layer, files or [], as_json=as_json)
             return
         job = job_of(catalogue, layer, files or [], partial=partial)
         raw = RawStore(settings.raw)
@@ -89,6 +87,22 @@ def ingest(  # noqa: PLR0913
         sys.stdout.write(json.dumps(report.as_json(), default=str) + "\n")
     else:
         print_report(Console(), report)
+
+
+def ingest_raster(  # noqa: PLR0913
+    settings: StoreSettings,
+    console: Console,
+    catalogue: CatalogueFiles,
+    tileset_id: str,
+    files: list[Path],
+    *,
+    as_json: bool,
+) -> None:
+    from ingest.raster_cli import publish_raster, raster_job  # with all that makes tables
+
+    raster = raster_job(catalogue, tileset_id, files, settings.rasters)
+    with open_store(settings, tell=console.print) as urls:
+        publish_raster(urls.ingest, raster, as_json=as_json)
 
 
 def acceptance(gates: str | None, by: str | None, note: str | None) -> Acceptance | None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ingest.errors import SourceRefused
 from ingest.gates import Finding, findings_of
-from ingest.profile import Sieve
 from ingest.read import read
 from ingest.rows import Facts
+from ingest.sieve import Sieve
 from layers.model import Layer
 
 SHOWN = 5  # reasons and examples

@@ -29,8 +29,6 @@ PERSONAL: dict[str, tuple[bytes, str]] = {
         r"(\p{Lu}[\p{L}'’-]+|\p{Lu}\.)( \p{Lu}[\p{L}'’-]+)*",
     ),
 }
-# What may as well name a street, a stop or a product: it is told, and stops nothing.
-UNSURE = frozenset({"name of a person", "number plate"})
 # Ã, Â or â€ with what UTF-8 read as Windows-1252 puts behind them.
 MOJIBAKE = (
     r"Ã[\x{A0}-\x{BF}\x{80}-\x{9F}\x{152}-\x{17E}\x{2C6}\x{2DC}\x{2013}-\x{203A}\x{20AC}\x{2122}]"

@@ -22,7 +22,7 @@ from ingest.raw_store import SPARE_BYTES
 from layers.engine import owner_engine, store_errors
 from layers.errors import ChangeRefused
 from layers.kept_rasters import KeptRaster, forget_note, keep_note, kept_raster, remove_unused
-from layers.setup import check_schema
+from layers.schema_version import check_schema
 from layers.tileset_steps import serve_file, served_now
 from layers.tilesets import Tileset
 

@@ -28,7 +28,8 @@ from layers.engine import owner_engine
 from layers.errors import ChangeRefused, ClusterError
 from layers.kept_files import kept_file
 from layers.postgres_tools import client_program
-from layers.setup import check_schema, newest_schema, prepare_database, prepare_for_restore
+from layers.schema_version import check_schema, newest_schema
+from layers.setup import prepare_database, prepare_for_restore
 
 FORMAT = 1
 MANIFEST, DUMP, RAW = "manifest.json", "database.dump", "raw"

@@ -74,28 +74,46 @@ def read_declaration(path: Path, kind: type[M]) -> M:
     """Read one file; its name must be its id."""
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        content, twice = _parsed(text)
     except UnicodeDecodeError as exc:
         raise CatalogueError([f"{path}: not UTF-8 text; save it as UTF-8"]) from exc
     except yaml.YAMLError as exc:
         raise CatalogueError([_yaml_problem(path, exc)]) from exc
-    if not isinstance(content, dict) or node is None:
+    if not isinstance(content, dict):
         raise CatalogueError([f"{path}:1: expected `id: {path.stem}` and other fields"])
-    if twice := _written_twice(node):
+    if twice:
         raise CatalogueError([f"{path}:{line}: {said}" for line, said in twice])
     try:
         declared = kind.model_validate(content)
     except ValidationError as exc:
+        node = _composed(text)
         raise CatalogueError(
             [_describe(path, node, kind, error) for error in exc.errors()]
         ) from exc
     if declared.id != path.stem:
-        line = _line_of(node, ("id",))
+        line = _line_of(_composed(text), ("id",))
         raise CatalogueError(
             [f"{path}:{line}: id is {declared.id!r}; name the file {declared.id}.yaml"]
         )
     return declared
+
+
+def _parsed(text: str) -> tuple[object, list[tuple[int, str]]]:
+    """What is written, and what stands there twice."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        twice = [] if node is None else _written_twice(node)  # before `<<` is resolved in place
+        return (None if node is None else loader.construct_document(node)), twice
+    finally:
+        loader.dispose()
+
+
+def _composed(text: str) -> yaml.Node:
+    """The lines of what was parsed before."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert node is not None
+    return node
 
 
 def _yaml_problem(path: Path, exc: yaml.YAMLError) -> str:
@@ -108,12 +126,13 @@ def _written_twice(node: yaml.Node) -> list[tuple[int, str]]:
     """Fields that stand twice in one place, of which YAML would silently take the later."""
     found: list[tuple[int, str]] = []
     if isinstance(node, yaml.MappingNode):
-        names: set[str] = set()
+        names: set[object] = set()
         for key, value in node.value:
-            if key.value in names:
+            name = key.value if isinstance(key, yaml.ScalarNode) else key
+            if name in names:
                 line = key.start_mark.line + 1
-                found.append((line, f"{key.value}: stands there twice; remove one"))
-            names.add(key.value)
+                found.append((line, f"{name}: stands there twice; remove one"))
+            names.add(name)
             found += _written_twice(value)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:

@@ -13,8 +13,8 @@ from rich.console import Console
 from layers.cluster import open_store
 from layers.database_urls import DatabaseUrls
 from layers.engine import owner_engine, store_errors
+from layers.schema_version import check_schema
 from layers.settings import StoreSettings
-from layers.setup import check_schema
 
 
 def who_and_why(by: str | None, note: str | None) -> tuple[str, str]:

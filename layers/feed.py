@@ -19,10 +19,10 @@ from layers.catalog import Bounds, Catalog, PublishedLayer
 from layers.changes import ChangeLog
 from layers.errors import LayersError, StoreUnavailable
 from layers.model import Layer, Map
+from layers.published_tilesets import TILESETS, readable_tilesets
 from layers.sql import ident
 from layers.store import CONNECT_TIMEOUT_S, Store, store_errors
 from layers.tables import CITY
-from layers.tilesets import TILESETS, readable_tilesets
 
 CHANNEL = "quartier"
 RECONNECT_S = 0.5

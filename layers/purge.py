@@ -6,7 +6,6 @@ the receipt says. Dead rows stay on disk until PostgreSQL reuses their place, wh
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -18,22 +17,12 @@ from layers.errors import ChangeRefused
 from layers.locks import RUN_LOCK
 from layers.model import Layer
 from layers.privacy_rows import public_fid
+from layers.purged import digest_of, purge_secret, purged_keys
 from layers.quarantine import fingerprint_of
 from layers.sql import ident
 from layers.tables import CITY, HISTORY, past_table, rows_table
 
 ERASED = "[erased]"
-
-
-@dataclass(frozen=True, slots=True)
-class Purged:
-    """The keys that may not come back, as digests that only this database can make."""
-
-    secret: bytes = b""
-    digests: frozenset[str] = frozenset()
-
-    def holds(self, key: str) -> bool:
-        return digest_of(key, self.secret) in self.digests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +38,6 @@ class Receipt:
     files: list[str]
     by: str
     note: str
-
-
-def digest_of(key: str, secret: bytes) -> str:
-    return hashlib.blake2b(key.encode(), key=secret, digest_size=16).hexdigest()
-
-
-def purged_keys(connection: sa.Connection, layer_id: str) -> Purged:
-    """What must not be loaded into the layer again."""
-    digests = connection.scalars(
-        sa.text("SELECT unnest(digests) FROM quartier.purges WHERE layer_id = :layer"),
-        {"layer": layer_id},
-    ).all()
-    return Purged(_secret(connection), frozenset(digests)) if digests else Purged()
-
-
-def _secret(connection: sa.Connection) -> bytes:
-    found = sa.text("SELECT value FROM quartier.secrets WHERE name = 'purge'")
-    return bytes(connection.scalar(found) or b"")
 
 
 def erase(  # noqa: PLR0913
@@ -121,7 +92,7 @@ def erase(  # noqa: PLR0913
 
 def _register(connection: sa.Connection, receipt: Receipt, keys: list[str]) -> None:
     """Keep the receipt, and digests of the keys, so that no load brings the row back."""
-    secret = _secret(connection)
+    secret = purge_secret(connection)
     connection.execute(
         sa.text(
             "INSERT INTO quartier.purges (layer_id, digests, purged_by, note, receipt)"

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from layers.errors import ChangeRefused
 from layers.locks import RUN_LOCK
 from layers.model import Layer
-from layers.purge import Purged, purged_keys
+from layers.purged import Purged, purged_keys
 from layers.quarantine import accepted_fingerprints
-from layers.setup import check_schema
+from layers.schema_version import check_schema
 from layers.sql import ident
 from layers.tables import STAGE, past_table, rows_table
 
@@ -137,13 +137,17 @@ class RunRecord:
             self._connection.execute(sa.text(f"{LAYER_ROW} FOR UPDATE"), told)
             said = "interrupted before it could publish; the old revision stayed"
             self._connection.execute(sa.text(END_AS_IT_WAS), told | {"run": None, "message": said})
+        self.drop_stages()
+
+    def drop_stages(self) -> None:
+        """Drop whatever is staged for the layer, which we hold."""
         left = self._connection.scalars(
             sa.text(
                 "SELECT t.tablename FROM pg_tables t JOIN quartier.runs r"
                 " ON t.tablename IN ('run_' || r.id, 'build_' || r.id)"
                 f" WHERE t.schemaname = '{STAGE}' AND r.layer_id = :layer ORDER BY 1"
             ),
-            told,
+            {"layer": self.layer_id},
         ).all()
         for table in left:
             self._connection.execute(sa.text(f"DROP TABLE IF EXISTS {STAGE}.{ident(table)}"))

@@ -5,14 +5,11 @@ Idempotent and safe to run from several processes at once.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
 from layers.engine import owner_engine
-from layers.errors import ChangeRefused, StoreUnavailable
+from layers.errors import StoreUnavailable
+from layers.schema_version import newest_schema, schema_of
 from layers.sql import ident
 
 ROLES = ("quartier_ingest", "quartier_officer", "quartier_web")
@@ -20,7 +17,6 @@ SCHEMAS = (
     "quartier", "city", "city_stage", "city_history", "city_overview", "city_raw", "city_parts",
 )  # fmt: skip
 SETUP_LOCK = 0x51554152  # "QUAR": one process at a time prepares a database
-MIGRATIONS = Path(__file__).with_name("migrations")
 MINIMUM_POSTGRES, MINIMUM_POSTGIS = 150_000, (3, 3)
 
 
@@ -34,7 +30,7 @@ def prepare_database(owner_url: str) -> None:
             _make_roles(connection)
             _make_schemas(connection)
             connection.execute(sa.text("SET LOCAL ROLE quartier_ingest"))
-            _migrate(connection)
+            _bring_up(connection)
     finally:
         engine.dispose()
 
@@ -43,29 +39,6 @@ def prepare_for_restore(connection: sa.Connection) -> None:
     """Make what a dump takes for granted: PostGIS and the roles. Its schemas it brings itself."""
     _make_extension(connection)
     _make_roles(connection)
-
-
-def check_schema(connection: sa.Connection) -> None:
-    """Raise ChangeRefused unless the database has just the schema that this version works on."""
-    if connection.scalar(sa.text("SELECT to_regclass('quartier.alembic_version')")) is None:
-        raise ChangeRefused("the database holds no layers yet; run quartier apply")
-    has = str(connection.scalar(sa.text("SELECT version_num FROM quartier.alembic_version")))
-    wants = newest_schema()
-    if has < wants:
-        raise ChangeRefused(
-            f"the database has the schema {has} of an older version, and this one works on {wants};"
-            " run quartier apply"
-        )
-    if has > wants:
-        raise ChangeRefused(
-            f"the database has the schema {has} of a newer version than this, which knows {wants};"
-            " use the newer version"
-        )
-
-
-def newest_schema() -> str:
-    """The number of the last migration there is."""
-    return max(path.stem[1:5] for path in (MIGRATIONS / "versions").glob("v[0-9]*.py"))
 
 
 def _make_extension(connection: sa.Connection) -> None:
@@ -120,8 +93,8 @@ def _make_schemas(connection: sa.Connection) -> None:
             )
 
 
-def _migrate(connection: sa.Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+def _bring_up(connection: sa.Connection) -> None:
+    if schema_of(connection) != newest_schema():
+        from layers.migrate import upgrade  # Alembic takes long to import; it is seldom needed
+
+        upgrade(connection)

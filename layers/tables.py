@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from geoalchemy2 import Geometry
 from sqlalchemy.dialects import postgresql as pg
 
 from layers.errors import ChangeRefused
@@ -58,6 +57,8 @@ def data_columns(layer: Layer) -> list[sa.Column[Any]]:
 
 
 def _geometry(kind: str, srid: int, *constraints: Any, name: str = "geom") -> sa.Column[Any]:
+    from geoalchemy2 import Geometry  # takes long to import; names and types do without it
+
     return sa.Column(name, Geometry(kind, srid=srid, spatial_index=False), *constraints)
 
 

@@ -6,13 +6,11 @@ A tileset has an id beside layers and maps, and no table, no revision and no fea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import structlog
 from pydantic import Field, field_validator, model_validator
 
 from layers.model import LayerId, Text, Value, Zoom
@@ -20,9 +18,6 @@ from layers.model import LayerId, Text, Value, Zoom
 MAX_BANDS = 4  # red, green, blue and alpha: an image has no more
 Band = Annotated[int, Field(ge=1, le=65_535)]
 Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode"]
-TILESETS = "SELECT id, declaration::text AS declaration, file FROM quartier.public_tilesets"
-
-log = structlog.get_logger()
 
 
 class FileKind(StrEnum):
@@ -133,16 +128,3 @@ class PublishedTileset:
     @property
     def id(self) -> str:
         return self.tileset.id
-
-
-def readable_tilesets(rows: Iterable[Mapping[str, Any]]) -> dict[str, PublishedTileset]:
-    """Rows of `TILESETS`. A declaration that this version cannot read hides its own tileset."""
-    found = {}
-    for row in rows:
-        try:
-            tileset = Tileset.model_validate_json(row["declaration"])
-        except ValueError as exc:
-            log.error("a tileset's declaration cannot be read", tileset=row["id"], reason=str(exc))
-            continue
-        found[tileset.id] = PublishedTileset(tileset=tileset, path=Path(row["file"]))
-    return found

@@ -128,10 +128,6 @@ def stage(arrow: ArrowConnection, layer: Layer, run_id: int) -> Iterator[Stage]:
     staged.close()
 
 
-def drop_stage(connection: sa.Connection, run_id: int) -> None:
-    connection.execute(sa.text(f"DROP TABLE IF EXISTS {merge.stage_name(run_id)}"))
-
-
 def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merged:
     """Merge the stage of a run into the layer; all of it or, on any error, nothing.
 

@@ -12,11 +12,10 @@ import pyogrio
 
 from ingest.archive import Member
 from ingest.errors import SourceRefused
+from ingest.files import SHAPEFILE
 from ingest.sources.ogr import OgrTable, place, quiet, survey, told
 from ingest.text import find_encoding
 from layers.model import Layer
-
-SHAPEFILE = ("shp", "shx", "dbf", "prj", "cpg")
 
 
 def open_shapefile(

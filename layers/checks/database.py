@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from layers.checks.finding import Finding, listed, ok, plural, problem, warning
 from layers.database_urls import DatabaseUrls
+from layers.schema_version import newest_schema
 from layers.settings import StoreSettings
-from layers.setup import MINIMUM_POSTGIS, MINIMUM_POSTGRES, ROLES, SCHEMAS, newest_schema
+from layers.setup import MINIMUM_POSTGIS, MINIMUM_POSTGRES, ROLES, SCHEMAS
 
 REACH_TIMEOUT_S = 5
 SKEW_S, BROKEN_SKEW_S = 2.0, 60.0

@@ -31,14 +31,17 @@ class City:
         layers.mkdir(parents=True, exist_ok=True)
         (layers / f"{declared['id']}.yaml").write_text(text, encoding="utf-8")
 
-    def quartier(self, *arguments: str | Path, **more: str) -> Result:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
             "QUARTIER_DATABASE_URL": self.database.urls.owner,
             "QUARTIER_CATALOGUE": str(self.catalogue),
             "QUARTIER_HOME": str(self.home),
             "COLUMNS": "400",
-            **more,
         }
+
+    def quartier(self, *arguments: str | Path, **more: str) -> Result:
+        environment = self.environment | more
         return CliRunner(env=environment).invoke(app, [str(argument) for argument in arguments])
 
     def file(self, name: str, content: str | bytes) -> Path:

@@ -216,7 +216,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         benches(city, 99, "iron")
         return read(*asked)
 
-    monkeypatch.setattr("ingest.run.read", reading)
+    monkeypatch.setattr("ingest.load.read", reading)
     refused = city.quartier("ingest", "benches", path)
     assert (refused.exit_code, "changed while it was read" in refused.output) == (1, True)
     assert city.database.value("SELECT count(*) FROM city.benches WHERE material = 'iron'") == 0

@@ -305,7 +305,7 @@ def test_an_edit_while_a_file_is_read_is_not_built_on(
             database.run("UPDATE city.crimes SET kind = 'edited' WHERE kind = 'kind3'")
         return read(*asked)
 
-    monkeypatch.setattr("ingest.run.read", reading)
+    monkeypatch.setattr("ingest.load.read", reading)
     more = csv(
         tmp_path, *lines, "new,2026-01-01,4.85,45.2", header="kind,day,lon,lat", name="2.csv"
     )
@@ -604,7 +604,7 @@ def test_a_run_whose_connection_breaks_in_the_commit_is_told_as_what_it_became(
                 another.execute(sa.text("SELECT FROM quartier.layer_state FOR UPDATE"))
             raise StoreUnavailable("server closed the connection unexpectedly")
 
-        monkeypatch.setattr("ingest.run.publish", published_unheard)
+        monkeypatch.setattr("ingest.load.publish", published_unheard)
         with pytest.raises(StoreUnavailable):
             ingest(trees, TREES, csv(tmp_path, *THREE[:2]))
     monkeypatch.undo()

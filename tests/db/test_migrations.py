@@ -23,7 +23,8 @@ from layers.database_urls import DatabaseUrls
 from layers.engine import postgis_schema, run_ddl
 from layers.model import Layer
 from layers.overview_rebuild import count_anew
-from layers.setup import MIGRATIONS, SCHEMAS, newest_schema, prepare_database
+from layers.schema_version import MIGRATIONS, newest_schema
+from layers.setup import SCHEMAS, prepare_database
 from layers.shape_sql import rebuild_statements
 from layers.sql import literal
 from tests.api.conftest import Service, serving

@@ -252,6 +252,22 @@ def test_a_catalogue_that_is_not_there_is_told(tmp_path: Path) -> None:
         read_catalogue(tmp_path / "gone")
 
 
+def test_a_merged_mapping_may_be_overridden(tmp_path: Path) -> None:
+    merged = TREES.replace("  - name: height\n", "  - &height\n    name: height\n").replace(
+        "tile: [height]\n", "  - <<: *height\n    name: width\ntile: [height]\n"
+    )
+    trees = read_catalogue(catalogue(tmp_path, merged)).layers["trees"]
+    assert [(c.name, c.source) for c in trees.columns[1:]] == [
+        ("height", "Hauteur (m)"),
+        ("width", "Hauteur (m)"),
+    ]
+
+
+def test_a_list_in_the_place_of_a_name_is_told(tmp_path: Path) -> None:
+    found = problems(catalogue(tmp_path, TREES + "? [a, b]\n: 1\n"))
+    assert "layers/trees.yaml:19: not YAML: found unhashable key" in found
+
+
 def test_yaml_runs_nothing(tmp_path: Path) -> None:
     evil = TREES.replace("key: number", "key: !!python/object/apply:os.system ['true']")
     assert any("not YAML" in problem for problem in problems(catalogue(tmp_path, evil)))

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from ingest.gates import Acceptance, Finding, GatesHeld, findings_of, keys_finding
 from ingest.lint import PERSONAL, Texts
-from ingest.profile import Profile, Sieve
+from ingest.profile import Profile
 from ingest.read import read
+from ingest.sieve import Sieve
 from layers.gates import Gates, Severity
 from layers.model import Layer
 from tests.unit.ingest.making import Folder, layer_of

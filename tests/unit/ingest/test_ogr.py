@@ -11,7 +11,7 @@ import pytest
 import shapely
 
 from ingest.errors import SourceRefused
-from ingest.sources.shapefile import SHAPEFILE
+from ingest.files import SHAPEFILE
 from tests.unit.ingest.making import Folder, layer_of, take
 
 TREES = layer_of("name", {"name": "height", "type": "number"}, geometry="point")

@@ -20,8 +20,9 @@ import shapely
 from ingest import archive
 from ingest.errors import SourceRefused
 from ingest.gates import findings_of, keys_finding
-from ingest.profile import Profile, Sieve
+from ingest.profile import Profile
 from ingest.read import read
+from ingest.sieve import Sieve
 from layers.model import Layer
 from tests.unit.ingest.making import Folder, Taken, collection, feature, layer_of, point, take
 

@@ -63,9 +63,9 @@ def _watched(clock: _Clock) -> Iterator[None]:
     append, execute = Stage.append, psycopg.Cursor.execute
     commit = psycopg.Connection.commit
 
-    def timed_reading(self: Any, staged: Stage) -> None:
+    def timed_reading(self: Any, staged: Stage, *, since: int) -> None:
         with clock.at(READ):
-            read_into(self, staged)
+            read_into(self, staged, since=since)
 
     def timed_append(self: Stage, rows: Any) -> None:
         with clock.at(STAGE):

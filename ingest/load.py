@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import adbc_driver_postgresql.dbapi
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,10 +19,12 @@ from ingest.job import Work
 from ingest.known_rows import KnownRows, known_rows
 from ingest.profile import Profile
 from ingest.read import read
-from ingest.repeats import HEX_DIGITS, Repeats
+from ingest.repeats import HEX_DIGITS, Numbers, Repeats
 from ingest.report import Counts, Report
 from ingest.rows import Batch, Refusal
 from ingest.sieve import Sieve
+from ingest.spatial_order import in_spatial_order
+from layers import straight
 from layers.known_keys import read_keys
 from layers.runs import Withheld
 from layers.write import (
@@ -44,7 +47,7 @@ def load(work: Work) -> Report:
     except LayerMoved:  # what was taken as known is so no more
         work.record.begin_again()
         work.record.drop_stages()
-        return _Load(work).go(skip_known=False)
+        return _Load(work).go(shortcuts=False)
 
 
 @dataclass(slots=True)
@@ -79,9 +82,12 @@ class _Load:
         self._before: Profile | None = None
         self._profile = Profile()
         self._known: KnownRows | None = None
+        self._straight = False
+        self._numbers = Numbers()
 
-    def go(self, *, skip_known: bool = True) -> Report:
-        """Load, staging only rows that are not known, where that can be told and is wanted.
+    def go(self, *, shortcuts: bool = True) -> Report:
+        """Load. With `shortcuts` rows go straight to where an empty layer will have them, or only
+        those are staged that are not known, where either can be done.
 
         Raises LayerMoved where somebody changed the layer meanwhile.
         """
@@ -89,23 +95,34 @@ class _Load:
         self._before = Profile.of(baseline) if baseline else None
         at = self._record.revision()
         with closing(adbc_driver_postgresql.dbapi.connect(self._work.url)) as arrow:
-            if skip_known and self._may_know(at):
+            if shortcuts and self._may_know(at):
                 self._known = known_rows(read_keys(arrow, self._job.layer))
-            with stage(arrow, self._job.layer, self._record.id) as staged:
-                self._read_into(staged)
+            self._straight = shortcuts and self._fits()
+            way = straight.copying if self._straight else stage
+            with way(arrow, self._job.layer, self._record.id) as staged:
+                self._read_into(staged, since=at + 1)
         check_unchanged(self._job.files, self._work.sources)
         if self._tally.read == 0:
             raise SourceRefused(self._job.files[0].name, "holds no rows; the layer stays as it was")
         self._check_gates()
         self._work.progress("publishing", 1, 1, self._tally.read)
+        return self._end(self._published(at))
+
+    def _fits(self) -> bool:
+        with self._work.engine.connect() as connection:
+            return straight.fits(connection, self._job.layer)
+
+    def _published(self, at: int) -> Merged:
+        engine, layer, run = self._work.engine, self._job.layer, self._record.id
+        if self._straight:
+            return straight.publish(engine, layer, run, at=at)
         terms = Terms(
             may_delete=self._is_complete(),
             maybe_equal=self._repeats.rows(),
             check_known=self._check_known,
             known=self._left_over(at),
         )
-        merged = publish(self._work.engine, self._job.layer, self._record.id, terms)
-        return self._end(merged)
+        return publish(engine, layer, run, terms)
 
     def _may_know(self, at: int) -> bool:
         """Whether the layer holds just what the last load left, of rows that their keys tell."""
@@ -124,7 +141,7 @@ class _Load:
             return None
         return Known(at=at, gone=self._known.gone() if self._is_complete() else [])
 
-    def _read_into(self, staged: Stage) -> None:
+    def _read_into(self, staged: Stage, *, since: int) -> None:
         """Read one batch while the one before is on its way to the stage."""
         sieve = Sieve(self._job.layer, self._before, self._record.accepted(), self._record.purged())
         with (
@@ -134,11 +151,14 @@ class _Load:
             sent: Future[None] | None = None
             for batch in map(sieve.sift, reading):
                 self._tally.add(batch, self._job.layer.has_geometry)
-                rows = self._wanted(batch.rows)
+                if self._straight:
+                    rows = self._copied(batch.rows, since)
+                else:
+                    rows = _stage_rows(self._wanted(batch.rows))
                 self._record.quarantine([_withheld(refusal) for refusal in batch.refusals])
                 if sent is not None:
                     sent.result()
-                sent = sender.submit(staged.append, _stage_rows(rows))
+                sent = sender.submit(staged.append, rows)
                 self._work.progress(
                     "reading", batch.bytes_read, reading.total_bytes, self._tally.read
                 )
@@ -159,6 +179,16 @@ class _Load:
         new = rows.filter(pc.equal(pc.utf8_length(rows.column("source_key")), HEX_DIGITS))
         self._repeats.add(new.column("source_key"), new.column("row"))
         return rows
+
+    def _copied(self, rows: pa.RecordBatch, since: int) -> pa.RecordBatch:
+        """All of them as the layer will have them."""
+        if not self._job.layer.key:
+            place = rows.schema.get_field_index("source_key")
+            numbered = self._numbers.number(rows.column(place))
+            rows = rows.set_column(place, "source_key", numbered)
+        rows = _without_ordinals(rows)
+        rows = in_spatial_order(rows) if self._job.layer.has_geometry else rows
+        return rows.append_column("since", pa.array(np.full(len(rows), since, np.int64)))
 
     def _check_gates(self) -> None:
         """Stop the load, its figures remembered, where it does not hold its gates."""
@@ -228,6 +258,12 @@ def _withheld(refusal: Refusal) -> Withheld:
         key=refusal.key, reason=refusal.reason, content=refusal.content,
         fingerprint=refusal.fingerprint,
     )  # fmt: skip
+
+
+def _without_ordinals(rows: pa.RecordBatch) -> pa.RecordBatch:
+    names = rows.schema.names
+    ours = {names.index("row"), names.index("line")}  # declared ones of these names come after
+    return rows.select([place for place in range(len(names)) if place not in ours])
 
 
 def _stage_rows(rows: pa.RecordBatch) -> pa.RecordBatch:

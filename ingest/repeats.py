@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from ingest.rows import Ints
+from ingest.rows import Ints, Mask
 
 HEX_DIGITS = 32  # of a content key
 MANY = 200_000  # more than this, and the database had better look at all of them
@@ -17,6 +17,7 @@ MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
+Digests = np.ndarray[tuple[int, int], np.dtype[np.uint64]]
 
 
 def mixed(keys: pa.Array) -> Hashes:
@@ -56,3 +57,65 @@ class Repeats:
         member[:-1] |= same
         found = rows[order[member]]
         return None if len(found) > MANY else [int(row) for row in found]
+
+
+class Numbers:
+    """Numbers rows of equal content while they stream by, as the database numbers those of a stage:
+    the second row of a key has it with `-2` behind it.
+
+    Sixteen bytes a row are kept, in sorted runs each at least twice as long as the next.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[Digests] = []
+        self._rows_of: dict[str, int] = {}
+
+    def number(self, keys: pa.Array) -> pa.Array:
+        """The keys of a batch, 32 hexadecimal digits each, so that no two rows have the same."""
+        if len(keys) == 0:
+            return keys
+        digests = _digests(keys)
+        order = np.lexsort((digests[1], digests[0]))
+        ordered = digests[:, order]
+        again = np.zeros(len(order), np.bool_)
+        again[1:] = (ordered[:, 1:] == ordered[:, :-1]).all(axis=0)
+        known = again.copy()
+        for run in self._runs:
+            known |= _among(run, ordered)
+        self._keep(ordered[:, ~known])
+        if not known.any():
+            return keys
+        named = keys.to_pylist()
+        for row in np.sort(order[known]).tolist():
+            key = named[row]
+            self._rows_of[key] = number = self._rows_of.get(key, 1) + 1
+            named[row] = f"{key}-{number}"
+        return pa.array(named, pa.string())
+
+    def _keep(self, run: Digests) -> None:
+        while self._runs and self._runs[-1].shape[1] < 2 * run.shape[1]:
+            both = np.concatenate((self._runs.pop(), run), axis=1)
+            run = both[:, np.lexsort((both[1], both[0]))]
+        self._runs.append(run)
+
+
+def _digests(keys: pa.Array) -> Digests:
+    """The 128 bits of each key, as two rows of words."""
+    _, _, characters = keys.cast(pa.string()).buffers()
+    start, length = keys.offset * HEX_DIGITS, len(keys) * HEX_DIGITS
+    digits = bytes(memoryview(characters)[start : start + length])
+    words = np.frombuffer(bytes.fromhex(digits.decode()), ">u8").reshape(-1, 2)
+    return np.ascontiguousarray(words.T, np.uint64)
+
+
+def _among(run: Digests, digests: Digests) -> Mask:
+    """Which of the digests are in a sorted run."""
+    found = np.zeros(digests.shape[1], np.bool_)
+    at = np.searchsorted(run[0], digests[0])
+    open_ = np.flatnonzero(at < run.shape[1])
+    while len(open_):  # once, but for keys whose first halves agree
+        open_ = open_[run[0, at[open_]] == digests[0, open_]]
+        found[open_] |= run[1, at[open_]] == digests[1, open_]
+        at[open_] += 1
+        open_ = open_[~found[open_] & (at[open_] < run.shape[1])]
+    return found

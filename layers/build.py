@@ -23,20 +23,45 @@ from layers.triggers import attach_statements
 LOCK_TIMEOUT = "1s"  # readers of an empty layer wait no longer than this
 
 
+def can_be_replaced(connection: sa.Connection, layer: Layer) -> bool:
+    """Whether another table may take the layer's place: no row and nothing of others is lost."""
+    if layer.privacy is not None and connection.scalar(sa.text(privacy_sql.other_triggers(layer))):
+        return False
+    for table in {f"{CITY}.{ident(layer.id)}", rows_table(layer)}:
+        if connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table})")):
+            return False
+    return not connection.scalar(sa.text(merge.additions(layer)))
+
+
 def load(connection: sa.Connection, layer: Layer, run_id: int) -> int:
     """Load the stage of a run into an empty layer, in spatial order; how many rows that were.
 
-    The caller holds the layer's lock, and knows that nothing of others hangs on its table.
+    The caller holds the layer's lock, and knows that its table can be replaced.
     """
-    since = connection.scalar(sa.text(merge.next_revision()), {"layer": layer.id})
-    build = f"build_{run_id}"
-    _make(connection, layer, build, merge.stage_name(run_id))
-    inserted, published = _fill(connection, layer, run_id, int(since or 0))
-    if not inserted:
-        connection.execute(sa.text(f"DROP TABLE {_staged(build)}"))
-        return 0
+    since = int(connection.scalar(sa.text(merge.next_revision()), {"layer": layer.id}) or 0)
+    _make(connection, layer, name_of(run_id), merge.stage_name(run_id))
+    inserted, published = _fill(connection, layer, run_id, since)
+    if inserted:
+        take_place(connection, layer, run_id, since=since, published=published)
+    else:
+        connection.execute(sa.text(f"DROP TABLE {merge.build_name(run_id)}"))
+    return inserted
+
+
+def take_place(  # noqa: PLR0913
+    connection: sa.Connection,
+    layer: Layer,
+    run_id: int,
+    *,
+    since: int,
+    published: int,
+    is_indexed: bool = False,
+) -> None:
+    """Put the filled table of a run in the place of its layer's, whose lock the caller holds, and
+    count it: that is the revision `since`.
+    """
     shown = layer.as_published()
-    _swap(connection, shown, build)
+    _swap(connection, shown, name_of(run_id), is_indexed=is_indexed)
     for statement, values in count_anew(shown):
         connection.execute(sa.text(statement), values)
     connection.execute(
@@ -47,7 +72,6 @@ def load(connection: sa.Connection, layer: Layer, run_id: int) -> int:
         sa.text("SELECT quartier.touch_everything(:layer, :revision)"),
         {"layer": layer.id, "revision": since},
     )
-    return inserted
 
 
 def arrange_anew(connection: sa.Connection, layer: Layer) -> None:
@@ -72,16 +96,26 @@ def arrange_anew(connection: sa.Connection, layer: Layer) -> None:
     _swap(connection, layer, build, shapes=False)
 
 
+def name_of(run_id: int) -> str:
+    """The table that a first load is built in, before it takes the layer's place."""
+    return f"build_{run_id}"
+
+
 def _staged(build: str) -> str:
     return f"{STAGE}.{ident(build)}"
 
 
-def _make(connection: sa.Connection, layer: Layer, build: str, rows: str) -> None:
-    """An empty table of the layer's columns, with the parts that `rows` need."""
+def table_statements(layer: Layer, build: str) -> list[str]:
+    """DDL of an empty table of the layer's columns, which counts on from the fids of its own."""
     by = f" PARTITION BY RANGE ({ident(layer.partitions.by)})" if layer.partitions else ""
     like = f"LIKE {CITY}.{ident(layer.id)} INCLUDING ALL EXCLUDING INDEXES"
-    connection.execute(sa.text(f"CREATE TABLE {_staged(build)} ({like}){by}"))
-    _continue_fids(connection, layer, _staged(build))
+    return [f"CREATE TABLE {_staged(build)} ({like}){by}", _continue_fids(layer, _staged(build))]
+
+
+def _make(connection: sa.Connection, layer: Layer, build: str, rows: str) -> None:
+    """An empty table of the layer's columns, with the parts that `rows` need."""
+    for statement in table_statements(layer, build):
+        run_ddl(connection, statement)
     if layer.partitions:
         starts = needed_parts(connection, layer, rows)
         for statement in partition_sql.part_statements(layer, _staged(build), build, starts):
@@ -118,21 +152,38 @@ def _fill(connection: sa.Connection, layer: Layer, run_id: int, since: int) -> t
     return rows, connection.execute(derived, {"since": since}).rowcount
 
 
-def _continue_fids(connection: sa.Connection, layer: Layer, build: str) -> None:
+def _continue_fids(layer: Layer, build: str) -> str:
     """A fid is never given twice, so the new table counts on from the old one."""
     old = literal(f"{CITY}.{ident(layer.id)}")
-    connection.execute(
-        sa.text(
-            f"SELECT setval(pg_get_serial_sequence({literal(build)}, 'fid'), s.last, s.called)"
-            f" FROM (SELECT coalesce(pg_sequence_last_value("
-            f"pg_get_serial_sequence({old}, 'fid')::regclass), 1) AS last,"
-            f" pg_sequence_last_value("
-            f"pg_get_serial_sequence({old}, 'fid')::regclass) IS NOT NULL AS called) s"
-        )
+    return (
+        f"SELECT setval(pg_get_serial_sequence({literal(build)}, 'fid'), s.last, s.called)"
+        f" FROM (SELECT coalesce(pg_sequence_last_value("
+        f"pg_get_serial_sequence({old}, 'fid')::regclass), 1) AS last,"
+        f" pg_sequence_last_value("
+        f"pg_get_serial_sequence({old}, 'fid')::regclass) IS NOT NULL AS called) s"
     )
 
 
-def _swap(connection: sa.Connection, layer: Layer, build: str, *, shapes: bool = True) -> None:
+def index_statements(layer: Layer, table: str, build: str) -> tuple[list[str], list[str]]:
+    """DDL of the index of places of a built table (quoted), and of those of its keys."""
+    places = [f"CREATE INDEX {ident(f'{build}_geom')} ON {table} USING gist (tile_geom)"]
+    keys = [
+        f"CREATE UNIQUE INDEX {ident(f'{build}_pkey')} ON {table} (fid)",
+        f"CREATE UNIQUE INDEX {ident(f'{build}_source_key_key')} ON {table} (source_key)",
+    ]
+    if layer.partitions:
+        keys = partition_sql.index_statements(layer, table, build)
+    return places if layer.has_geometry else [], keys
+
+
+def _swap(
+    connection: sa.Connection,
+    layer: Layer,
+    build: str,
+    *,
+    shapes: bool = True,
+    is_indexed: bool = False,
+) -> None:
     """Index the built table and give it the layer's name, keys and triggers; with `shapes`, what
     low zooms draw is made of its rows too.
 
@@ -140,11 +191,11 @@ def _swap(connection: sa.Connection, layer: Layer, build: str, *, shapes: bool =
     longer, PostgreSQL raises and the rows are merged instead.
     """
     name, table, moved = layer.id, f"{CITY}.{ident(layer.id)}", f"{CITY}.{ident(build)}"
-    geom = [f"CREATE INDEX {ident(f'{build}_geom')} ON {moved} USING gist (tile_geom)"]
+    places, keys = ([], []) if is_indexed else index_statements(layer, moved, build)
     ddl = [
         f"ALTER TABLE {_staged(build)} SET SCHEMA {CITY}",
-        *_key_indexes(layer, moved, build),
-        *(geom if layer.has_geometry else ()),
+        *keys,
+        *places,
         *(shape_sql.fill_statements(layer, moved) if shapes else ()),
         f"ANALYZE {moved}",
         f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; DROP TABLE {table}",
@@ -164,15 +215,6 @@ def _swap(connection: sa.Connection, layer: Layer, build: str, *, shapes: bool =
         run_ddl(connection, statement.replace("@postgis@", schema))
     if layer.partitions:
         _rename_parts(connection, layer, build)
-
-
-def _key_indexes(layer: Layer, table: str, build: str) -> list[str]:
-    if layer.partitions:
-        return partition_sql.index_statements(layer, table, build)
-    return [
-        f"CREATE UNIQUE INDEX {ident(f'{build}_pkey')} ON {table} (fid)",
-        f"CREATE UNIQUE INDEX {ident(f'{build}_source_key_key')} ON {table} (source_key)",
-    ]
 
 
 def _keys(layer: Layer, build: str) -> list[str]:

@@ -43,7 +43,8 @@ def store_errors() -> Iterator[None]:
     except psycopg.OperationalError as exc:  # of what goes past SQLAlchemy: DDL, COPY
         raise StoreUnavailable(str(exc).strip().splitlines()[0]) from exc
     except adbc_driver_manager.OperationalError as exc:  # it quotes its query before the reason
-        raise StoreUnavailable(str(exc).rsplit("': ", 1)[-1].strip().splitlines()[0]) from exc
+        said = str(exc).rsplit("': ", 1)[-1].strip().splitlines()[0]
+        raise StoreUnavailable(said.removeprefix("ERROR:").strip()) from exc
 
 
 def run_ddl(connection: sa.Connection, statements: str) -> None:

@@ -18,7 +18,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from layers import build, partition_steps, privacy_sql, shape_batch
+from layers import build, partition_steps, shape_batch
 from layers import merge_sql as merge
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import ColumnType, Layer
@@ -92,17 +92,15 @@ class Terms:
 
 
 class Stage:
-    """The rows of one run, waiting in `city_stage`."""
+    """A table of one run in `city_stage`, on its way to be filled."""
 
-    def __init__(self, arrow: ArrowConnection, layer: Layer, run_id: int) -> None:
+    def __init__(self, arrow: ArrowConnection, table: str) -> None:
         self._arrow = arrow
-        self._table = f"run_{run_id}"
+        self._table = table
         self._cursor = arrow.cursor()
-        self._cursor.execute(_stage_ddl(layer, run_id))
-        arrow.commit()
 
     def append(self, rows: Any) -> None:
-        """Add a pyarrow RecordBatch: `#row`, `#line`, `source_key`, the columns, `geom`."""
+        """Add a pyarrow RecordBatch, whose columns are the table's."""
         self._cursor.adbc_ingest(self._table, rows, mode="append", db_schema_name="city_stage")
 
     def close(self) -> None:
@@ -122,8 +120,13 @@ def _stage_ddl(layer: Layer, run_id: int) -> str:
 
 @contextmanager
 def stage(arrow: ArrowConnection, layer: Layer, run_id: int) -> Iterator[Stage]:
-    """A stage that is ready to be published when the block ends."""
-    staged = Stage(arrow, layer, run_id)
+    """A stage that takes `#row`, `#line`, `source_key`, the columns and `geom`; ready to be
+    published when the block ends.
+    """
+    with arrow.cursor() as cursor:
+        cursor.execute(_stage_ddl(layer, run_id))
+    arrow.commit()
+    staged = Stage(arrow, f"run_{run_id}")
     yield staged
     staged.close()
 
@@ -140,44 +143,54 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merge
         parts = partition_steps.make_room(engine, layer, merge.stage_name(run_id))
 
     def work(connection: sa.Connection, *, may_build: bool) -> Merged:
-        connection.execute(sa.text("SET LOCAL work_mem = '256MB'"))
-        connection.execute(sa.text("SET LOCAL maintenance_work_mem = '512MB'"))
-        connection.execute(
-            sa.text("SELECT set_config('quartier.run', :run, true)"), {"run": str(run_id)}
-        )
+        begin_publishing(connection, run_id)
         duplicates = _settle_keys(connection, layer, merge.stage_name(run_id), terms.maybe_equal)
-        _lock(connection, layer)
+        lock(connection, layer)
         check_published(connection, layer)
-        if terms.known is not None and _revision(connection, layer) != terms.known.at:
+        if terms.known is not None and revision_of(connection, layer) != terms.known.at:
             raise LayerMoved(layer.id)
         if layer.privacy is not None:
             require_borders(connection, layer)
         load = _Load(connection=connection, layer=layer, run_id=run_id, terms=terms, parts=parts)
         merged = load.bring_in(duplicates, may_build=may_build)
-        note = shape_batch.settle(connection, layer)
-        if layer.keep_history_days is not None:
-            trim(connection, layer)
-        return replace(merged, note=note, revision=_revision(connection, layer))
+        return finished(connection, layer, merged)
 
     try:
-        return _retrying(engine, partial(work, may_build=True))
+        return retrying(engine, partial(work, may_build=True))
     except (DBAPIError, psycopg.Error) as exc:
-        if _sqlstate(exc) not in IN_THE_WAY:
+        if sqlstate(exc) not in IN_THE_WAY:
             raise
-        return _retrying(engine, partial(work, may_build=False))
+        return retrying(engine, partial(work, may_build=False))
 
 
-def _sqlstate(exc: DBAPIError | psycopg.Error) -> str | None:
+def begin_publishing(connection: sa.Connection, run_id: int) -> None:
+    """What every transaction that publishes begins with."""
+    connection.execute(sa.text("SET LOCAL work_mem = '256MB'"))
+    connection.execute(sa.text("SET LOCAL maintenance_work_mem = '512MB'"))
+    connection.execute(
+        sa.text("SELECT set_config('quartier.run', :run, true)"), {"run": str(run_id)}
+    )
+
+
+def finished(connection: sa.Connection, layer: Layer, merged: Merged) -> Merged:
+    """What every one ends with: shapes drawn together, the past that is too old let go."""
+    note = shape_batch.settle(connection, layer)
+    if layer.keep_history_days is not None:
+        trim(connection, layer)
+    return replace(merged, note=note, revision=revision_of(connection, layer))
+
+
+def sqlstate(exc: DBAPIError | psycopg.Error) -> str | None:
     return exc.sqlstate if isinstance(exc, psycopg.Error) else getattr(exc.orig, "sqlstate", None)
 
 
-def _retrying(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+def retrying(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
     for attempt in range(RETRIES):
         try:
             with engine.begin() as connection:
                 return work(connection)
         except (DBAPIError, psycopg.Error) as exc:
-            if _sqlstate(exc) not in RETRIED or attempt == RETRIES - 1:
+            if sqlstate(exc) not in RETRIED or attempt == RETRIES - 1:
                 raise
             time.sleep(0.1 * 2**attempt)
     raise StoreUnavailable("the transaction could not be finished")
@@ -213,24 +226,14 @@ def _listed(lines: list[int]) -> str:
     return shown if len(lines) <= 4 else f"{shown} and {len(lines) - 4} more"
 
 
-def _lock(connection: sa.Connection, layer: Layer) -> None:
+def lock(connection: sa.Connection, layer: Layer) -> None:
     """Table before state row, as every writer does; readers go on."""
     table = rows_table(layer)
     connection.execute(sa.text(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"))
     connection.execute(sa.text(merge.next_revision()), {"layer": layer.id})
 
 
-def _is_ours_and_empty(connection: sa.Connection, layer: Layer) -> bool:
-    """Whether another table may take the layer's place: no row and nothing of others is lost."""
-    if layer.privacy is not None and connection.scalar(sa.text(privacy_sql.other_triggers(layer))):
-        return False
-    for table in {f"{CITY}.{ident(layer.id)}", rows_table(layer)}:
-        if connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table})")):
-            return False
-    return not connection.scalar(sa.text(merge.additions(layer)))
-
-
-def _revision(connection: sa.Connection, layer: Layer) -> int:
+def revision_of(connection: sa.Connection, layer: Layer) -> int:
     found = sa.text("SELECT revision FROM quartier.layer_state WHERE layer_id = :layer")
     return int(connection.scalar(found, {"layer": layer.id}) or 0)
 
@@ -251,9 +254,9 @@ class _Load:
         terms, connection, layer = self.terms, self.connection, self.layer
         if terms.known is not None:
             return self._add_and_remove(terms.known.gone)
-        if may_build and _is_ours_and_empty(connection, layer):
+        if may_build and build.can_be_replaced(connection, layer):
             inserted = build.load(connection, layer, self.run_id)
-            revision = _revision(connection, layer)
+            revision = revision_of(connection, layer)
             return Merged(inserted=inserted, duplicates=duplicates, revision=revision)
         if terms.check_known is not None and layer.key and layer.has_geometry:
             found = connection.execute(sa.text(merge.moved(layer, self._stage)), self._span())
@@ -277,7 +280,7 @@ class _Load:
         deleted = connection.execute(sa.text(merge.delete_listed(layer)), {"gone": gone}).rowcount
         inserted = self._insert_new(self._span())
         self._analyze(inserted + deleted)
-        return Merged(inserted=inserted, deleted=deleted, revision=_revision(connection, layer))
+        return Merged(inserted=inserted, deleted=deleted, revision=revision_of(connection, layer))
 
     def _insert_new(self, span: dict[str, Any]) -> int:
         new = sa.text(merge.insert_new(self.layer, self._stage))
@@ -300,7 +303,7 @@ class _Load:
             unchanged=staged - inserted - updated,
             deleted=deleted,
             duplicates=duplicates,
-            revision=_revision(connection, layer),
+            revision=revision_of(connection, layer),
         )
 
     def _analyze(self, changed: int) -> None:

@@ -177,7 +177,8 @@ class _Load:
             place = rows.schema.get_field_index("source_key")
             rows = rows.filter(sifted.wanted).set_column(place, "source_key", sifted.keys)
         new = rows.filter(pc.equal(pc.utf8_length(rows.column("source_key")), HEX_DIGITS))
-        self._repeats.add(new.column("source_key"), new.column("row"))
+        ordinals = new.column(new.schema.names.index("row"))  # a declared one comes after
+        self._repeats.add(new.column("source_key"), ordinals)
         return rows
 
     def _copied(self, rows: pa.RecordBatch, since: int) -> pa.RecordBatch:

@@ -201,8 +201,9 @@ def install_holds(database: Database, layers: Sequence[str]) -> None:
         " IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $$",
         role="owner",
     )
-    # A stage is held while rows are copied into it. A first load is held at its new table, its
-    # first index, and where the old table is gone and the new one not yet in its place.
+    # A stage, or the table that rows go to without one, is held while they are copied into it. A
+    # first load is held at its new table, where a stage is there by then, at its indexes, and where
+    # the old table is gone and the new one not yet in its place.
     database.run(
         f"""
         CREATE FUNCTION faults.hold_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -211,12 +212,22 @@ def install_holds(database: Database, layers: Sequence[str]) -> None:
             made record;
         BEGIN
             FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() LOOP
-                IF made.object_identity ~ '^city_stage\\.run_' AND made.command_tag = 'CREATE TABLE'
+                IF made.object_identity ~ '^city\\.build_\\d+$' THEN
+                    EXECUTE format('DROP TRIGGER IF EXISTS faults ON %s', made.object_identity);
+                ELSIF made.object_identity ~ '^city_stage\\.build_\\d+$'
+                    AND made.command_tag = 'CREATE TABLE'
+                    AND to_regclass(replace(made.object_identity, 'build', 'run')) IS NULL
+                THEN
+                    EXECUTE format('CREATE TRIGGER faults BEFORE INSERT ON %s FOR EACH ROW WHEN'
+                        ' (NEW.fid = 200) EXECUTE FUNCTION faults.hold({numbers["stage"]})',
+                        made.object_identity);
+                ELSIF made.object_identity ~ '^city_stage\\.run_'
+                    AND made.command_tag = 'CREATE TABLE'
                 THEN
                     EXECUTE format('CREATE TRIGGER faults BEFORE INSERT ON %s FOR EACH ROW WHEN'
                         ' (NEW."#row" = 200) EXECUTE FUNCTION faults.hold({numbers["stage"]})',
                         made.object_identity);
-                ELSIF made.object_identity ~ '^city_stage\\.build_|^city\\.build_\\d+_fid$'
+                ELSIF made.object_identity ~ '^city_stage\\.build_|^city\\.build_\\d+_pkey$'
                     OR made.object_identity IN ('city.trees', 'city.streets')
                     AND made.command_tag = 'ALTER TABLE'
                 THEN

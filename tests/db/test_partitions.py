@@ -287,7 +287,8 @@ def told(database: Database) -> tuple[Any, ...]:
         " ORDER BY 1, 2, 3, 4, 5, 6"
     )
     changes = database.run(
-        "SELECT unnest(z) AS z, unnest(cell) AS cell, revision FROM quartier.changes ORDER BY 3, 1, 2"
+        "SELECT revision, unnest(z) AS z, unnest(cell) AS cell FROM quartier.changes"
+        " ORDER BY 1, 2, 3"
     )
     overview = database.run(f"SELECT t::text FROM {cells(PLAIN).table} t ORDER BY 1")
     made = database.run("SELECT revision, inserted, updated, deleted FROM quartier.revisions")

@@ -28,6 +28,7 @@ from layers.model import (
     TimeColumns,
     View,
 )
+from layers.partitions import Partitions
 from layers.privacy import Policy, Privacy
 from layers.settings import StoreSettings
 from layers.tilesets import RasterHints, Tileset
@@ -48,6 +49,7 @@ SECTIONS: list[tuple[type[BaseModel], str]] = [
     (StyleHints, "Style"),
     (Overview, "Overview"),
     (Gates, "Gates"),
+    (Partitions, "Partitions"),
     (Privacy, "Privacy"),
     (Policy, "Policy"),
     (StyleClass, "Style"),

@@ -30,7 +30,7 @@ from layers.tables import CITY, rows_table, type_name
 
 ROW, LINE = "#row", "#line"  # of a stage; no declared column can have such a name
 RETRIES = 5
-MANY_CHANGES = 1000
+MANY_CHANGES, GREAT_SHARE = 1000, 0.02  # of rows, after which the planner has to look again
 IN_THE_WAY = {"55P03", "2BP01"}  # lock_not_available, dependent_objects_still_exist
 RETRIED = {"40P01", "40001"}  # deadlock_detected, serialization_failure
 T = TypeVar("T")
@@ -310,8 +310,12 @@ class _Load:
         """Keep what the planner knows true after a great many changes; of a layer that is divided,
         in the parts that they went to.
         """
-        if changed <= MANY_CHANGES:
-            return
-        whole = dict.fromkeys((f"{CITY}.{ident(self.layer.id)}", rows_table(self.layer)))
-        tables = self.parts or whole
-        self.connection.execute(sa.text(f"ANALYZE {', '.join(tables)}"))
+        tables = self.parts or [f"{CITY}.{ident(self.layer.id)}", rows_table(self.layer)]
+        stale = sa.text(
+            "SELECT c.oid::regclass::text FROM pg_class c"
+            " WHERE c.oid = ANY (CAST(:tables AS regclass[]))"
+            " AND :changed > greatest(:many, c.reltuples * :share)"
+        )
+        told = {"tables": tables, "changed": changed, "many": MANY_CHANGES, "share": GREAT_SHARE}
+        if found := list(self.connection.scalars(stale, told)):
+            self.connection.execute(sa.text(f"ANALYZE {', '.join(found)}"))

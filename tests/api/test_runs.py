@@ -193,6 +193,8 @@ async def test_the_quarantine_is_paged_and_safe_for_spreadsheets(
     rows = list(csv.DictReader(io.StringIO(sheet.content.decode("utf-8-sig"))))
     assert [row["line"] for row in rows] == ["3", "4", "5"]
     assert rows[0]["reason"] == "no key"
+    told = "SELECT action, layer_id, run_id FROM quartier.key_audit WHERE action = 'read'"
+    assert city.run(told) == [("read", "trees", 1)], "three pages within an hour are one reading"
 
 
 async def test_a_body_that_is_too_large_is_refused_before_anybody_reads_it(

@@ -1,5 +1,5 @@
 -- Layers of observations that are divided by time: their tables lie in city_parts, and everything
--- is said to the layer.
+-- is said to the layer. And who read what was withheld.
 
 CREATE FUNCTION quartier.truncate_parts(parent oid) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
@@ -35,3 +35,26 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quartier.keep_time IS
     'BEFORE UPDATE of the time that a layer is divided by.';
+
+-- Who read what was withheld, which may be personal, is told by the audit: once an hour of each run.
+ALTER TABLE quartier.key_audit DROP CONSTRAINT key_audit_action_check,
+    ADD CONSTRAINT key_audit_action_check
+    CHECK (action IN ('create', 'revoke', 'accept', 'rollback', 'read'));
+
+CREATE OR REPLACE FUNCTION quartier.officer_quarantine(
+    of_key text, digest bytea, of_run bigint, after bigint, most int) RETURNS SETOF jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    k quartier.keys := quartier.key_for(of_key, digest, 'quarantine:read');
+    of_layer text := quartier.reached_run(k, of_run);
+BEGIN
+    INSERT INTO quartier.key_audit (key_id, key_name, action, done_by, note, layer_id, run_id)
+    SELECT k.id, k.name, 'read', k.name, 'what was withheld', of_layer, of_run
+    WHERE NOT EXISTS (
+        SELECT FROM quartier.key_audit a
+        WHERE a.key_id = k.id AND a.action = 'read' AND a.run_id = of_run
+          AND a.done_at > now() - interval '1 hour');
+    RETURN QUERY
+        SELECT to_jsonb(q) - 'run' FROM quartier.withheld q
+        WHERE q.run = of_run AND q.id > after ORDER BY q.id LIMIT most;
+END $$;

@@ -313,7 +313,7 @@ class _Load:
         tables = self.parts or [f"{CITY}.{ident(self.layer.id)}", rows_table(self.layer)]
         stale = sa.text(
             "SELECT c.oid::regclass::text FROM pg_class c"
-            " WHERE c.oid = ANY (CAST(:tables AS regclass[]))"
+            " WHERE c.oid IN (SELECT to_regclass(t) FROM unnest(CAST(:tables AS text[])) t)"
             " AND :changed > greatest(:many, c.reltuples * :share)"
         )
         told = {"tables": tables, "changed": changed, "many": MANY_CHANGES, "share": GREAT_SHARE}

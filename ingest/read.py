@@ -7,11 +7,13 @@ before any row is taken, and then gives the rows of all of them as one sequence 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ingest.ahead import ahead
 from ingest.crs import DEGREES, agreed_crs, name_of
 from ingest.errors import SourceRefused
 from ingest.headers import Headers, refuse_shared
@@ -55,7 +57,7 @@ class Reading:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield every record of every file. Raises `SourceRefused`, at the latest at the end."""
-        self._running = self._batches()
+        self._running = ahead(self._batches())
         return self._running
 
     def _batches(self) -> Generator[Batch, None, None]:
@@ -69,9 +71,10 @@ class Reading:
         row, done = 1, 0
         for table, reader in zip(tables, readers, strict=True):
             reader.first_row = row
-            for chunk in table.chunks(_wanted(reader), self._batch_rows):
-                batch = reader.batch(chunk)
-                yield replace(batch, bytes_read=done + batch.bytes_read)
+            with closing(ahead(table.chunks(_wanted(reader), self._batch_rows))) as chunks:
+                for chunk in chunks:
+                    batch = reader.batch(chunk)
+                    yield replace(batch, bytes_read=done + batch.bytes_read)
             reader.finish()
             row += reader.read
             done += table.size

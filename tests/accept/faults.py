@@ -219,7 +219,7 @@ def install_holds(database: Database, layers: Sequence[str]) -> None:
                     AND to_regclass(replace(made.object_identity, 'build', 'run')) IS NULL
                 THEN
                     EXECUTE format('CREATE TRIGGER faults BEFORE INSERT ON %s FOR EACH ROW WHEN'
-                        ' (NEW.fid = 200) EXECUTE FUNCTION faults.hold({numbers["stage"]})',
+                        ' (NEW.fid %% 1000 = 200) EXECUTE FUNCTION faults.hold({numbers["stage"]})',
                         made.object_identity);
                 ELSIF made.object_identity ~ '^city_stage\\.run_'
                     AND made.command_tag = 'CREATE TABLE'

@@ -15,8 +15,8 @@ from rich.console import Console
 from api.serve import default_cache
 from api.settings import ApiSettings
 from layers.cluster import open_store
+from layers.columns import MAX_ZOOM
 from layers.errors import LayersError, QueryRefused
-from layers.model import MAX_ZOOM
 from layers.settings import StoreSettings
 from tiles.bake import BakeJob, BakeReport, fill
 from tiles.cache import SharedTier

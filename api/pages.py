@@ -17,8 +17,9 @@ from api.web.assets import PagesNotBuilt, assets
 from api.web.describe import Reader, describe_layer, describe_map, find_map
 from api.web.words import RIGHT_TO_LEFT, languages, preferred_language, words
 from layers.catalog import Catalog
+from layers.columns import in_language
 from layers.errors import LayerNotFound, MapNotFound
-from layers.model import Map, in_language
+from layers.map import Map
 from styles.colours import Theme
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -19,7 +19,8 @@ import psycopg
 from benchmarks.city import QUARTIER, ROOT, City
 from benchmarks.result import Result
 from benchmarks.rounds import interleaved
-from layers.model import ColumnType, Layer
+from layers.columns import ColumnType
+from layers.model import Layer
 from layers.sql import ident
 from layers.tables import CITY
 from tiles.pmtiles_file import PmtilesFile

@@ -22,7 +22,8 @@ from benchmarks.datasets import LARGE, WHOLE, DataSet, vacuum
 from benchmarks.ours import published
 from benchmarks.result import Result
 from benchmarks.rounds import interleaved, ratio
-from layers.model import ColumnType, Layer
+from layers.columns import ColumnType
+from layers.model import Layer
 from layers.overviews import GRID_DEPTH, ROW_DEPTH, Kept, cells, cube, has_cube, tables_of
 from layers.sql import ident
 from layers.tables import CITY

@@ -19,7 +19,8 @@ import yaml
 
 from benchmarks.city import City
 from benchmarks.servers import free_port, running
-from layers.model import Column, ColumnType, Layer
+from layers.columns import Column, ColumnType
+from layers.model import Layer
 from layers.tables import CITY, type_name
 from tiles.address import TileAddress
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from ingest.headers import fold
 from ingest.rows import Mask
-from layers.model import Column, ColumnType
+from layers.columns import Column, ColumnType
 
 INT64 = range(-(2**63), 2**63)
 PLAIN_NUMBER = r"^-?\d+(\.\d+)?$"

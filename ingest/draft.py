@@ -26,7 +26,9 @@ from ingest.rows import Chunk, Table
 from ingest.scratch import scratch_folder
 from ingest.sources.open import open_tables
 from ingest.times import TIMES, read_times
-from layers.model import RESERVED_COLUMNS, Column, ColumnType, GeometryType, Layer, Source
+from layers.columns import RESERVED_COLUMNS, Column, ColumnType, GeometryType
+from layers.model import Layer
+from layers.source import Source
 
 SAMPLE_ROWS = 65_536
 TRUE, FALSE = ("true", "t", "yes", "y", "oui", "ja", "sí", "si", "vrai"), (

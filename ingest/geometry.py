@@ -16,7 +16,7 @@ import shapely
 from shapely import GeometryType as Shape
 
 from ingest.rows import Ints, Mask, Shapes
-from layers.model import GeometryType
+from layers.columns import GeometryType
 
 AREA_NOTED = 0.01  # a repair that changes an area by more is told apart
 FAMILIES = {

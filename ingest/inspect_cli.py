@@ -15,9 +15,11 @@ from ingest.draft import Draft, as_yaml, draft
 from ingest.errors import IngestError
 from ingest.inspect import Found, inspect_files
 from layers.catalogue_files import read_catalogue
+from layers.columns import GeometryType
 from layers.errors import LayerNotFound, LayersError
-from layers.model import Format, GeometryType, Layer, Source
+from layers.model import Layer
 from layers.settings import StoreSettings
+from layers.source import Format, Source
 
 LABELS = {
     "read": "rows read",

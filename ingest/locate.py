@@ -15,7 +15,7 @@ from ingest.errors import SourceRefused
 from ingest.geometry import beyond, check_shapes
 from ingest.places import Places, Where, read_column, read_pair
 from ingest.rows import Chunk, Floats, Mask, Shapes
-from layers.model import GeometryType
+from layers.columns import GeometryType
 
 GATE_ROWS = 1_000  # places that tell whether a file is in degrees, whatever the batches
 POINT_WKB = np.dtype([("order", "u1"), ("type", "<u4"), ("x", "<f8"), ("y", "<f8")])

@@ -15,7 +15,8 @@ from ingest.keys import content_keys, declared_keys
 from ingest.locate import Locator
 from ingest.rows import Batch, Broken, Chunk, Mask, Refusal, as_json
 from ingest.times import TIMES, ambiguous, read_times
-from layers.model import Column, ColumnType, Layer
+from layers.columns import Column, ColumnType
+from layers.model import Layer
 
 ARROW_TYPES = {
     ColumnType.TEXT: pa.string(),

@@ -23,7 +23,8 @@ from ingest.places import find_where, place_headers
 from ingest.rows import Batch, Facts, Table
 from ingest.scratch import scratch_folder
 from ingest.sources.open import open_tables
-from layers.model import Column, Layer
+from layers.columns import Column
+from layers.model import Layer
 
 BATCH_ROWS = 65_536
 

@@ -21,7 +21,8 @@ from ingest.cells import as_text, text_bytes, text_offsets
 from ingest.lint import Texts
 from ingest.profile import Box, Profile
 from ingest.rows import Batch, Floats, Mask, Refusal, as_json
-from layers.model import ColumnType, GeometryType, Layer
+from layers.columns import ColumnType, GeometryType
+from layers.model import Layer
 from layers.purged import Purged
 from layers.quarantine import fingerprint_of
 

@@ -9,7 +9,7 @@ from ingest.archive import Member, is_workbook
 from ingest.errors import SourceRefused
 from ingest.sources.gbfs import is_gbfs
 from ingest.text import bare_utf16
-from layers.model import Format
+from layers.source import Format
 
 READABLE = "CSV, GeoJSON, GeoPackage, shapefile, FlatGeobuf, GeoParquet, XLSX, KML, GPX or OSM PBF"
 KNOWN: tuple[tuple[bytes, Format], ...] = (

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.cells import Cells, convert
-from layers.model import Column, ColumnType
+from layers.columns import Column, ColumnType
 
 DAY = r"\d{4}-\d{2}-\d{2}"
 CLOCK = r"\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?"

@@ -16,7 +16,8 @@ from layers.catalogue_files import CatalogueFiles
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
 from layers.layer_steps import Step, config_hash, dump, triggers_hash
-from layers.model import Layer, Map
+from layers.map import Map
+from layers.model import Layer
 from layers.sql import ident
 from layers.tables import CITY, HISTORY, columns_missing
 

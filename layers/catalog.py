@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from layers.errors import LayerNotFound, MapNotFound
-from layers.model import Layer, Map
+from layers.map import Map
+from layers.model import Layer
 from layers.tilesets import PublishedTileset
 
 

@@ -12,8 +12,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from layers.columns import GeometryType
 from layers.errors import CatalogueError
-from layers.model import GeometryType, Layer, Map
+from layers.map import Map
+from layers.model import Layer
 from layers.tilesets import Tileset
 
 M = TypeVar("M", Layer, Map, Tileset)

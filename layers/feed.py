@@ -18,7 +18,8 @@ import structlog
 from layers.catalog import Bounds, Catalog, PublishedLayer
 from layers.changes import ChangeLog
 from layers.errors import LayersError, StoreUnavailable
-from layers.model import Layer, Map
+from layers.map import Map
+from layers.model import Layer
 from layers.published_tilesets import TILESETS, readable_tilesets
 from layers.sql import ident
 from layers.store import CONNECT_TIMEOUT_S, Store, store_errors

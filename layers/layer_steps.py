@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from layers import overviews, partition_sql, shape_batch, shape_sql, shapes
-from layers.model import Layer, Map
+from layers.map import Map
+from layers.model import Layer
 from layers.overview_rebuild import count_anew
 from layers.sql import ident, literal
 from layers.tables import (

@@ -6,7 +6,8 @@ A stage is an unlogged table with `#row`, `#line`, `source_key`, the declared co
 
 from __future__ import annotations
 
-from layers.model import ColumnType, Layer
+from layers.columns import ColumnType
+from layers.model import Layer
 from layers.sql import ident, literal
 from layers.tables import CITY, STAGE, rows_table, type_name
 from layers.triggers import KEEP_TIME, TRIGGERS

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from layers.model import ColumnType, GeometryType, Layer, TimeBucket
+from layers.columns import ColumnType, GeometryType
+from layers.hints import TimeBucket
+from layers.model import Layer
 from layers.sql import ident, literal
 
 OVERVIEW = "city_overview"

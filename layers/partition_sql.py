@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from layers.model import ColumnType, Layer
+from layers.columns import ColumnType
+from layers.model import Layer
 from layers.partitions import Partitions, Period
 from layers.sql import ident, literal
 from layers.tables import CITY, PARTS, content_names

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from layers.model import Column, ColumnType, Layer
+from layers.columns import Column, ColumnType
+from layers.model import Layer
 from layers.privacy import CHOICES, Location, Policy, Privacy, TimeUnit
 from layers.sql import ident, literal
 from layers.tables import RAW

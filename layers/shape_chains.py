@@ -9,7 +9,8 @@ import shapely
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from layers.model import Column, Layer
+from layers.columns import Column
+from layers.model import Layer
 from layers.shape_rows import Geometries, copy_rows, geometries_and, make_table, touch
 from layers.shape_sql import reshape
 from layers.shapes import carried, chain_bands, chain_columns, chain_order, shapes_table

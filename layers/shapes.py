@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import hashlib
 
-from layers.model import Column, GeometryType, Layer
+from layers.columns import Column, GeometryType
+from layers.model import Layer
 from layers.sql import ident
 
 OVERVIEW = "city_overview"

@@ -18,8 +18,9 @@ from sqlalchemy.exc import DBAPIError
 
 from layers import build
 from layers import merge_sql as merge
+from layers.columns import ColumnType, GeometryType
 from layers.engine import run_ddl
-from layers.model import ColumnType, GeometryType, Layer
+from layers.model import Layer
 from layers.runs import check_published
 from layers.write import (
     IN_THE_WAY,

@@ -11,8 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from layers.columns import ColumnType, GeometryType
 from layers.errors import ChangeRefused
-from layers.model import ColumnType, GeometryType, Layer
+from layers.model import Layer
 from layers.sql import ident, literal
 
 HISTORY_VIEWS = "city_overview"  # where each layer's history may be read, as <id>__history

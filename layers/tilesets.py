@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from layers.model import LayerId, Text, Value, Zoom
+from layers.columns import LayerId, Text, Value, Zoom
 
 MAX_BANDS = 4  # red, green, blue and alpha: an image has no more
 Band = Annotated[int, Field(ge=1, le=65_535)]

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from layers import overview_upkeep as upkeep
 from layers import shape_sql
-from layers.model import GeometryType, Layer
+from layers.columns import GeometryType
+from layers.model import Layer
 from layers.overview_rebuild import rebuild_statements
 from layers.overviews import ROW_DEPTH
 from layers.plans import ANY_PLAN, ANY_PLAN_AT_FIRST, ROWS_TO_ROWS

@@ -20,8 +20,9 @@ from sqlalchemy.exc import DBAPIError
 
 from layers import build, partition_steps, shape_batch
 from layers import merge_sql as merge
+from layers.columns import ColumnType
 from layers.errors import ChangeRefused, StoreUnavailable
-from layers.model import ColumnType, Layer
+from layers.model import Layer
 from layers.privacy_steps import require_borders
 from layers.retention import trim
 from layers.runs import check_published

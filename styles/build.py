@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from layers.catalog import Bounds
-from layers.model import Layer, Map, View, in_language
+from layers.columns import in_language
+from layers.map import Map, View
+from layers.model import Layer
 from styles.clusters import clusters
 from styles.colours import GROUND, Theme
 from styles.draw import Placed, draw, pen

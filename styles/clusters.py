@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layers.model import GeometryType
+from layers.columns import GeometryType
 from styles.colours import GROUND
 from styles.draw import HALO, Band, Pen, Placed
 from styles.expressions import Expression, rounded

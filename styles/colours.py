@@ -6,7 +6,7 @@ import colorsys
 from enum import StrEnum
 from typing import NamedTuple
 
-from layers.model import PALETTE
+from layers.hints import PALETTE
 
 MARK_CONTRAST = 3.0  # WCAG 1.4.11: what a mark needs against what it lies on
 QUIET_LIGHTNESS = 15.0  # L* that the background may stray from the ground
@@ -57,7 +57,7 @@ BACKGROUND = {
         "#15181d", "#1a2520", "#172935", "#20242b", "#2b3139", "#0f1216", "#30373f"
     ),
 }
-CATEGORY = {  # keyed by the names in layers.model.PALETTE
+CATEGORY = {  # keyed by the names in layers.hints.PALETTE
     Theme.LIGHT: {
         "blue": "#4016b5",
         "orange": "#612102",

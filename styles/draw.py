@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from layers.model import GeometryType, Layer
+from layers.columns import GeometryType
+from layers.model import Layer
 from styles.colours import BACKGROUND, GROUND, Theme
 from styles.expressions import Expression, both, by_class, dashed, dashes, grow, only, plus
 from styles.symbols import KINDS, Kind, Symbol, Symbols, symbols

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from layers.model import GeometryType, Layer
+from layers.columns import GeometryType
+from layers.model import Layer
 from styles.colours import GROUND
 from styles.draw import Band, Pen, Placed
 from styles.expressions import text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from layers.model import Layer, in_language
+from layers.columns import in_language
+from layers.model import Layer
 from styles.colours import BACKGROUND, GROUND, Theme
 from styles.draw import CASING, DASHES, HALO, STREET_CASING
 from styles.symbols import KINDS, Kind, Symbol, Symbols, symbols

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from layers.model import in_language
+from layers.columns import in_language
 from layers.tilesets import Tileset
 from styles.build import Setting, Style
 from styles.colours import GROUND

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from layers.model import PALETTE, GeometryType, Layer, StyleClass, in_language
+from layers.columns import GeometryType, in_language
+from layers.hints import PALETTE, StyleClass
+from layers.model import Layer
 from styles.colours import BACKGROUND, CATEGORY, GROUND, Theme, data_colour, quiet_colour
 
 Kind = Literal["point", "line", "polygon"]

@@ -27,7 +27,8 @@ from layers.cluster import Cluster
 from layers.database_urls import DatabaseUrls, acting_as
 from layers.engine import owner_engine
 from layers.layer_steps import Step
-from layers.model import Layer, Map
+from layers.map import Map
+from layers.model import Layer
 from layers.setup import prepare_database
 
 HOME = "QUARTIER_TEST_HOME"

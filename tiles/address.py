@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple, Self
 
-from layers.model import MAX_ZOOM
+from layers.columns import MAX_ZOOM
 from tiles.errors import AddressRefused
 
 MAX_LAYERS = 64  # in one composite tile

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from layers import overviews
 from layers.catalog import PublishedLayer
 from layers.changes import morton
-from layers.model import Column, ColumnType, Layer
+from layers.columns import Column, ColumnType
+from layers.model import Layer
 from layers.overviews import GRID_DEPTH, ROW_DEPTH, TILE_DEPTH, cells, cube, groups_of
 from layers.sql import ident, literal
 from layers.tables import CITY, type_name

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from layers.catalog import Catalog, PublishedLayer
-from layers.model import GeometryType, Layer
+from layers.columns import GeometryType
+from layers.model import Layer
 from layers.overviews import has_cells
 from layers.shapes import has_labels
 from tiles.address import Show, TileLayer

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from layers.catalog import Bounds, PublishedLayer
+from layers.columns import in_language
 from layers.feed import Feed
-from layers.model import in_language
 from layers.snapshot import Snapshot, open_snapshot
 from layers.sql import ident
 from layers.tables import CITY

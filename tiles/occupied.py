@@ -12,7 +12,8 @@ import numpy as np
 
 from layers.catalog import Bounds
 from layers.changes import BUFFER_FRACTION
-from layers.model import GeometryType, Layer
+from layers.columns import GeometryType
+from layers.model import Layer
 from layers.sql import ident
 from layers.store import Store
 from layers.tables import CITY

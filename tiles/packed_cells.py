@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layers.catalog import PublishedLayer
-from layers.model import ColumnType, Layer
+from layers.columns import ColumnType
+from layers.model import Layer
 from layers.overviews import groups_of
 from tiles.address import TileAddress
 from tiles.cell_query import (

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from layers.changes import BUFFER_FRACTION
-from layers.model import Column, ColumnType, GeometryType, Layer
+from layers.columns import Column, ColumnType, GeometryType
+from layers.model import Layer
 from layers.sql import ident, literal
 from layers.tables import CITY
 from tiles.address import TileAddress

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from layers.catalog import Bounds
-from layers.model import Column, ColumnType, in_language
+from layers.columns import Column, ColumnType, in_language
 from layers.overviews import groups_of
 from tiles.address import Show
 from tiles.cell_query import OTHER, count_of

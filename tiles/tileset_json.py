@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from layers.model import in_language
+from layers.columns import in_language
 from layers.tilesets import PublishedTileset
 from tiles.archive import ArchiveInfo, TileKind
 

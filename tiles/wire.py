@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from layers.model import Column, ColumnType
+from layers.columns import Column, ColumnType
 from layers.sql import ident
 from tiles import spelled
 from tiles.mvt import Codes

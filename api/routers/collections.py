@@ -18,9 +18,9 @@ from api.deps import (
     refuse_unknown_parameters,
 )
 from layers.catalog import PublishedLayer
+from layers.columns import Column, in_language
 from layers.errors import FeatureNotFound, QueryRefused, StoreUnavailable
 from layers.history import MAX_CHANGES, DiffQuery, read_diff, read_past_page, resolve
-from layers.model import Column, in_language
 from layers.provenance import read_privacy, read_provenance
 from layers.read import MAX_LIMIT, FeaturePage, FeatureQuery, parse_bbox, read_feature, read_page
 

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from layers.catalog import Bounds, Catalog, PublishedLayer
+from layers.columns import in_language
 from layers.errors import MapNotFound
-from layers.model import Layer, Map, MapLayer, View, in_language
+from layers.map import Map, MapLayer, View
+from layers.model import Layer
 from styles.colours import Theme
 from styles.legend import legend
 

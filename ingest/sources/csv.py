@@ -15,7 +15,7 @@ from ingest.errors import SourceRefused
 from ingest.rows import Broken, Chunk, Content, Ints
 from ingest.sources.records import Block, Records, record_ends, split
 from ingest.text import Encoding, find_encoding, utf8
-from layers.model import Source
+from layers.source import Source
 
 DELIMITERS = (",", ";", "\t", "|")
 SNIFFED_RECORDS = 500

@@ -20,7 +20,9 @@ from ingest.errors import SourceRefused
 from ingest.rows import Chunk, Shapes, Table
 from ingest.sources.csv import CsvTable, open_csv
 from ingest.sources.memory import MemoryTable, Record
-from layers.model import GeometryType, Layer, Source
+from layers.columns import GeometryType
+from layers.model import Layer
+from layers.source import Source
 
 NEEDED = frozenset({"stops", "routes", "trips"})
 USUAL = {GeometryType.POINT: "stops", GeometryType.LINE: "routes"}

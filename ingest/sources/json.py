@@ -32,7 +32,7 @@ from ingest.sources.dialects import (
 )
 from ingest.sources.items import BETWEEN, Item, Items, Layout, find_layout
 from ingest.text import Encoding, find_encoding, utf8
-from layers.model import Source
+from layers.source import Source
 
 MAX_COLUMNS = 2_000
 CHUNK_BYTES = 8 << 20  # of feature text in one chunk; parsed, it is ten times as large

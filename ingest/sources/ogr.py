@@ -26,7 +26,8 @@ from ingest.archive import Member
 from ingest.crs import parse_crs
 from ingest.errors import SourceRefused
 from ingest.rows import Chunk, Content, Mask, Shapes, as_json
-from layers.model import GeometryType, Layer
+from layers.columns import GeometryType
+from layers.model import Layer
 
 CURVES = frozenset(range(8, 15))  # WKB kinds that GEOS does not draw
 ENDINGS = {"geopackage": "gpkg", "flatgeobuf": "fgb", "kml": "kml", "gpx": "gpx", "osm": "osm.pbf"}

@@ -18,7 +18,8 @@ from ingest.sources.ogr import open_dataset
 from ingest.sources.parquet import open_parquet
 from ingest.sources.shapefile import open_shapefile
 from ingest.sources.workbook import open_workbook
-from layers.model import Format, Layer
+from layers.model import Layer
+from layers.source import Format
 
 LISTED = 20
 ALL = "*"  # as source.sublayer: every member of a zip

@@ -12,7 +12,8 @@ from typing import Any
 from ingest.draft import draft
 from ingest.errors import SourceRefused
 from ingest.inspect import inspect_files
-from layers.model import GeometryType, Source
+from layers.columns import GeometryType
+from layers.source import Source
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.accept.dry_run"])

@@ -20,7 +20,8 @@ from layers.cli import apply_catalogue
 from layers.database_urls import DatabaseUrls
 from layers.engine import owner_engine
 from layers.errors import ChangeRefused
-from layers.model import Layer, Map
+from layers.map import Map
+from layers.model import Layer
 from quartier import app
 from tests.conftest import Database
 from tests.examples import ANYTHING, CALLS, COMMON, PARKS, PATHS, TREES, layer

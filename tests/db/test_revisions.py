@@ -13,7 +13,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from layers.model import Layer, Overview
+from layers.hints import Overview
+from layers.model import Layer
 from layers.overviews import ROW_DEPTH
 from layers.triggers import LOG_BOUND, ROW_BOUND
 from tests.conftest import EXISTING, Copies, Database, copied

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from layers.catalogue_files import read_catalogue
+from layers.columns import ColumnType, GeometryType
 from layers.errors import CatalogueError
-from layers.model import ColumnType, GeometryType
 
 TREES = """\
 id: trees

@@ -14,23 +14,15 @@ from api.app import Parts, create_app
 from api.settings import ApiSettings
 from api.tile_path import TilePath
 from api.tileset_path import TilesetPath
+from layers.columns import Column
 from layers.gates import Gates
-from layers.model import (
-    Column,
-    Layer,
-    Map,
-    MapLayer,
-    Overview,
-    Source,
-    SourceGeometry,
-    StyleClass,
-    StyleHints,
-    TimeColumns,
-    View,
-)
+from layers.hints import Overview, StyleClass, StyleHints, TimeColumns
+from layers.map import Map, MapLayer, View
+from layers.model import Layer
 from layers.partitions import Partitions
 from layers.privacy import Policy, Privacy
 from layers.settings import StoreSettings
+from layers.source import Source, SourceGeometry
 from layers.tilesets import RasterHints, Tileset
 from quartier import COMMANDS
 

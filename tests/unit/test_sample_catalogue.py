@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from layers.model import Column, ColumnType, GeometryType, Layer, Map
+from layers.columns import Column, ColumnType, GeometryType
+from layers.map import Map
+from layers.model import Layer
 from tests.unit.test_sample_city import made
 
 CATALOGUE = Path(__file__).parents[2] / "data" / "catalogue"

@@ -12,7 +12,8 @@ from ingest.draft import as_yaml, draft
 from ingest.errors import SourceRefused
 from ingest.inspect import inspect_files
 from layers.catalogue_files import read_catalogue
-from layers.model import ColumnType, GeometryType, Source
+from layers.columns import ColumnType, GeometryType
+from layers.source import Source
 from tests.unit.ingest.making import Folder, collection, feature, point
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.geometry import Checked, check_shapes
-from layers.model import GeometryType
+from layers.columns import GeometryType
 
 
 def check(wanted: str, *wkt: str | None) -> Checked:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from layers.model import Layer, Map
+from layers.map import Map
+from layers.model import Layer
 
 
 def layer(layer_id: str, geometry: str = "point", **declared: Any) -> Layer:

@@ -10,7 +10,7 @@ import pytest
 
 import api
 from layers.catalog import Bounds
-from layers.model import Map
+from layers.map import Map
 from styles.build import Setting, Style, layer_style, map_style, with_bounds
 from styles.colours import Theme
 from styles.labels import FONTS

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from layers.model import PALETTE
+from layers.hints import PALETTE
 from styles.colours import (
     BACKGROUND,
     CATEGORY,

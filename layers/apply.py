@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from layers import layer_steps, overviews, partition_steps, privacy_steps
+from layers import arrange, layer_steps, overviews, privacy_steps
 from layers.catalogue_files import CatalogueFiles
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
@@ -63,7 +63,7 @@ def _bring_up(
     was = Layer.model_validate(row.declaration)
     old, layer = was.as_published(), declared.as_published()
     steps = _amend(was, declared, connection)
-    divided = partition_steps.bring_up(was, declared)
+    divided = arrange.bring_up(declared, connection)
     steps += divided
     mended = layer_steps.mend(layer, connection, again=again, will_be_new=bool(divided))
     steps += mended
@@ -78,7 +78,9 @@ def _bring_up(
 
 
 def execute(connection: sa.Connection, steps: list[Step]) -> None:
-    """Run the steps on a connection whose role owns the data, then tell the web's workers."""
+    """Run the steps on a connection whose role owns the data, then tell the web's workers. What is
+    done apart is left to the caller.
+    """
     schema = postgis_schema(connection)
     for step in steps:
         for ddl in step.ddl:

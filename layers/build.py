@@ -17,10 +17,13 @@ from layers.errors import ChangeRefused
 from layers.model import Layer
 from layers.overview_rebuild import count_anew
 from layers.sql import ident, literal
-from layers.tables import CITY, PARTS, READERS, STAGE, content_names, rows_table
+from layers.tables import CITY, PARTS, READERS, STAGE, rows_table
 from layers.triggers import attach_statements
 
-LOCK_TIMEOUT = "1s"  # readers of an empty layer wait no longer than this
+LOCK_TIMEOUT = "1s"  # readers wait no longer than this
+
+MAX_PARTS = 240  # 20 years of months
+LOCKS_A_PART, READERS_AT_A_TIME = 4, 24
 
 
 def can_be_replaced(connection: sa.Connection, layer: Layer) -> bool:
@@ -39,7 +42,7 @@ def load(connection: sa.Connection, layer: Layer, run_id: int) -> int:
     The caller holds the layer's lock, and knows that its table can be replaced.
     """
     since = int(connection.scalar(sa.text(merge.next_revision()), {"layer": layer.id}) or 0)
-    _make(connection, layer, name_of(run_id), merge.stage_name(run_id))
+    make(connection, layer, name_of(run_id), merge.stage_name(run_id))
     inserted, published = _fill(connection, layer, run_id, since)
     if inserted:
         take_place(connection, layer, run_id, since=since, published=published)
@@ -61,7 +64,7 @@ def take_place(  # noqa: PLR0913
     count it: that is the revision `since`.
     """
     shown = layer.as_published()
-    _swap(connection, shown, name_of(run_id), is_indexed=is_indexed)
+    swap(connection, shown, name_of(run_id), is_indexed=is_indexed)
     for statement, values in count_anew(shown):
         connection.execute(sa.text(statement), values)
     connection.execute(
@@ -74,34 +77,13 @@ def take_place(  # noqa: PLR0913
     )
 
 
-def arrange_anew(connection: sa.Connection, layer: Layer) -> None:
-    """Put the rows of a layer, as they are, into tables as it is divided by now. No revision: no
-    row changes. Raises ChangeRefused where something of others hangs on the table.
-    """
-    connection.execute(sa.text("SELECT quartier.lock(:layer)"), {"layer": layer.id})
-    if connection.scalar(sa.text(merge.additions(layer))):
-        raise ChangeRefused(
-            f"layer {layer.id}: partitions: views, indexes, grants or other things that are not"
-            " Quartier's hang on its table and would be lost; drop them and make them again after"
-        )
-    table, build = f"{CITY}.{ident(layer.id)}", "__arranged"  # no layer can be called so
-    _make(connection, layer, build, table)
-    names = ", ".join(ident(name) for name in ("fid", *content_names(layer), "since"))
-    connection.execute(
-        sa.text(
-            f"INSERT INTO {_staged(build)} ({names}) OVERRIDING SYSTEM VALUE"
-            f" SELECT {names} FROM {table} ORDER BY fid"
-        )
-    )
-    _swap(connection, layer, build, shapes=False)
-
-
 def name_of(run_id: int) -> str:
     """The table that a first load is built in, before it takes the layer's place."""
-    return f"build_{run_id}"
+    return f"__build_{run_id}"  # no layer can be called so
 
 
-def _staged(build: str) -> str:
+def staged(build: str) -> str:
+    """The table while it is made, quoted."""
     return f"{STAGE}.{ident(build)}"
 
 
@@ -109,16 +91,16 @@ def table_statements(layer: Layer, build: str) -> list[str]:
     """DDL of an empty table of the layer's columns, which counts on from the fids of its own."""
     by = f" PARTITION BY RANGE ({ident(layer.partitions.by)})" if layer.partitions else ""
     like = f"LIKE {CITY}.{ident(layer.id)} INCLUDING ALL EXCLUDING INDEXES"
-    return [f"CREATE TABLE {_staged(build)} ({like}){by}", _continue_fids(layer, _staged(build))]
+    return [f"CREATE TABLE {staged(build)} ({like}){by}", _continue_fids(layer, staged(build))]
 
 
-def _make(connection: sa.Connection, layer: Layer, build: str, rows: str) -> None:
+def make(connection: sa.Connection, layer: Layer, build: str, rows: str) -> None:
     """An empty table of the layer's columns, with the parts that `rows` need."""
     for statement in table_statements(layer, build):
         run_ddl(connection, statement)
     if layer.partitions:
         starts = needed_parts(connection, layer, rows)
-        for statement in partition_sql.part_statements(layer, _staged(build), build, starts):
+        for statement in partition_sql.part_statements(layer, staged(build), build, starts):
             run_ddl(connection, statement)
 
 
@@ -128,13 +110,27 @@ def needed_parts(connection: sa.Connection, layer: Layer, rows: str) -> list[dat
     Raises ChangeRefused where they are more than can be asked at a time.
     """
     starts = list(connection.scalars(sa.text(partition_sql.periods(layer, rows))))
-    if len(starts) > partition_sql.MAX_PARTS:
+    most = most_parts(connection)
+    if len(starts) > most:
         raise ChangeRefused(
             f"layer {layer.id}: partitions: its rows lie in {len(starts)} periods from {starts[0]}"
-            f" to {starts[-1]}, and {partition_sql.MAX_PARTS} can be told apart; write every: year,"
-            " or leave partitions out"
+            f" to {starts[-1]}, and {most} can be opened at a time; look for wrong dates, write"
+            " every: year, or raise max_locks_per_transaction of PostgreSQL"
         )
     return starts
+
+
+def most_parts(connection: sa.Connection) -> int:
+    """How many parts a layer can have: a question locks each, and its three indexes, and the server
+    has room for so many locks, of all who ask at a time.
+    """
+    room = connection.scalar(
+        sa.text(
+            "SELECT current_setting('max_locks_per_transaction')::int"
+            " * current_setting('max_connections')::int"
+        )
+    )
+    return min(MAX_PARTS, int(room or 0) // (LOCKS_A_PART * READERS_AT_A_TIME))
 
 
 def _fill(connection: sa.Connection, layer: Layer, run_id: int, since: int) -> tuple[int, int]:
@@ -176,7 +172,7 @@ def index_statements(layer: Layer, table: str, build: str) -> tuple[list[str], l
     return places if layer.has_geometry else [], keys
 
 
-def _swap(
+def swap(
     connection: sa.Connection,
     layer: Layer,
     build: str,
@@ -185,7 +181,7 @@ def _swap(
     is_indexed: bool = False,
 ) -> None:
     """Index the built table and give it the layer's name, keys and triggers; with `shapes`, what
-    low zooms draw is made of its rows too.
+    low zooms draw is made of its rows too. The caller holds the layer's lock.
 
     Readers wait for the drop at most LOCK_TIMEOUT; where one of them holds the old table for
     longer, PostgreSQL raises and the rows are merged instead.
@@ -193,12 +189,13 @@ def _swap(
     name, table, moved = layer.id, f"{CITY}.{ident(layer.id)}", f"{CITY}.{ident(build)}"
     places, keys = ([], []) if is_indexed else index_statements(layer, moved, build)
     ddl = [
-        f"ALTER TABLE {_staged(build)} SET SCHEMA {CITY}",
+        f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'",
+        f"ALTER TABLE {staged(build)} SET SCHEMA {CITY}",
         *keys,
         *places,
         *(shape_sql.fill_statements(layer, moved) if shapes else ()),
         f"ANALYZE {moved}",
-        f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; DROP TABLE {table}",
+        f"DROP TABLE {table}",
         f"ALTER TABLE {moved} RENAME TO {ident(name)}",
         f"ALTER SEQUENCE {CITY}.{ident(f'{build}_fid_seq')} RENAME TO {ident(f'{name}_fid_seq')}",
         *_keys(layer, build),
@@ -215,6 +212,7 @@ def _swap(
         run_ddl(connection, statement.replace("@postgis@", schema))
     if layer.partitions:
         _rename_parts(connection, layer, build)
+    partition_sql.keep_division(connection, layer)
 
 
 def _keys(layer: Layer, build: str) -> list[str]:

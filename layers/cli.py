@@ -68,17 +68,22 @@ def apply_catalogue(
     recount: Collection[str] = (),
     rasters: Path | None = None,
 ) -> list[Step]:
-    """Plan and, unless it is a dry run, execute, in one transaction; returns the steps. `rasters`
-    is where the home keeps those that were made fit for tiles.
+    """Plan and, unless it is a dry run, execute, in one transaction but for what is done apart;
+    returns the steps. `rasters` is where the home keeps those that were made fit for tiles.
     """
     engine = owner_engine(ingest_url)
     try:
-        with store_errors(), engine.begin() as connection:
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": SETUP_LOCK})
-            tilesets = plan_tilesets(connection, files, rasters)
-            steps = [*plan(connection, files, recount=recount), *tilesets]
-            if not dry_run:
-                execute(connection, steps)
+        with store_errors():
+            with engine.begin() as connection:
+                lock = sa.text("SELECT pg_advisory_xact_lock(:key)")
+                connection.execute(lock, {"key": SETUP_LOCK})
+                tilesets = plan_tilesets(connection, files, rasters)
+                steps = [*plan(connection, files, recount=recount), *tilesets]
+                if not dry_run:
+                    execute(connection, steps)
+            for step in steps:
+                if step.apart is not None and not dry_run:
+                    step.apart(engine)
             return steps
     finally:
         engine.dispose()

@@ -39,6 +39,7 @@ def _settings(memory_mb: int) -> dict[str, str]:
         # No replica follows this cluster, and a table built in one transaction need not be
         # written twice: a first load takes a quarter less time.
         "wal_level": "minimal",
+        "max_locks_per_transaction": "512",  # a layer of 240 parts takes a thousand
         "max_wal_senders": "0",
         "max_wal_size": "4GB",
         "checkpoint_timeout": "15min",

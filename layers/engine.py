@@ -47,6 +47,11 @@ def store_errors() -> Iterator[None]:
         raise StoreUnavailable(said.removeprefix("ERROR:").strip()) from exc
 
 
+def sqlstate(exc: DBAPIError | psycopg.Error) -> str | None:
+    """PostgreSQL's code of what went wrong."""
+    return exc.sqlstate if isinstance(exc, psycopg.Error) else getattr(exc.orig, "sqlstate", None)
+
+
 def run_ddl(connection: sa.Connection, statements: str) -> None:
     """Run SQL text as it stands: no placeholders, so `%` means itself."""
     driver = connection.connection.dbapi_connection

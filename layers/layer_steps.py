@@ -31,12 +31,15 @@ TOUCH_ALL = "SELECT quartier.touch_everything(:id, quartier.allocate_revision(:i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One thing that apply does: what it says of it, DDL, bound statements, and then `work`."""
+    """One thing that apply does: what it says of it, DDL, bound statements, and then `work`. What
+    is done `apart` comes after the transaction of all others, in its own.
+    """
 
     says: str
     ddl: tuple[str, ...] = ()
     statements: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), repr=False)
     work: Callable[[sa.Connection], object] | None = field(default=None, repr=False)
+    apart: Callable[[sa.Engine], object] | None = field(default=None, repr=False)
 
 
 def config_hash(layer: Layer) -> str:
@@ -83,7 +86,10 @@ def create(declared: Layer, dialect: sa.Dialect) -> Step:
                     "triggers": triggers_hash(layer),
                 },
             ),
-            ("INSERT INTO quartier.layer_state (layer_id) VALUES (:id)", {"id": layer.id}),
+            (
+                "INSERT INTO quartier.layer_state (layer_id, division) VALUES (:id, :division)",
+                {"id": layer.id, "division": partition_sql.division(layer)},
+            ),
             *count_anew(layer),
             *((statement, {}) for statement in shape_sql.remember_statements(layer)),
         ),
@@ -185,12 +191,13 @@ def mend(
         {"table": f"{CITY}.{ident(layer.id)}"},
     )
     missing = (TRIGGERS if will_be_new else trigger_names(layer)) - set(there)
-    if not missing and not again:
+    open_parts = [] if will_be_new else partition_sql.unguarded(connection, layer)
+    if not missing and not open_parts and not again:
         return []
-    put_back = f"mend layer {layer.id}: put back {', '.join(sorted(missing))}"
+    put_back = f"mend layer {layer.id}: put back {', '.join([*sorted(missing), *open_parts])}"
     return [
         Step(
-            says=put_back if missing else f"count layer {layer.id} again",
+            says=put_back if missing or open_parts else f"count layer {layer.id} again",
             ddl=(
                 *_empty_overview(layer),
                 *trigger_statements(layer),
@@ -198,6 +205,8 @@ def mend(
                     f"ALTER TABLE {CITY}.{ident(layer.id)} ENABLE TRIGGER {ident(name)}"
                     for name in sorted(missing)
                 ),
+                *(f"ALTER TABLE {name} ENABLE TRIGGER USER" for name in open_parts),
+                *(partition_sql.guard(layer, name) for name in open_parts),
                 *shape_sql.rebuild_statements(layer),
             ),
             statements=(*count_anew(layer), (TOUCH_ALL, {"id": layer.id})),

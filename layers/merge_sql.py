@@ -22,7 +22,7 @@ def stage_name(run_id: int) -> str:
 
 def build_name(run_id: int) -> str:
     """The table a first load is built in, quoted, before it takes the layer's place."""
-    return f"{STAGE}.{ident(f'build_{run_id}')}"
+    return f"{STAGE}.{ident(f'__build_{run_id}')}"
 
 
 def values_of(layer: Layer, alias: str) -> list[str]:
@@ -122,6 +122,12 @@ def insert_new(layer: Layer, stage: str) -> str:
         ORDER BY {order}"""
 
 
+def insert_all(layer: Layer, build: str) -> str:
+    """Put the rows of a table that could not take the empty layer's place into the one it has."""
+    names = ", ".join(["source_key", *names_of(layer)])
+    return f"INSERT INTO {rows_table(layer)} ({names}) SELECT {names} FROM {build} ORDER BY fid"
+
+
 def update_changed(layer: Layer, stage: str) -> str:
     names, values = names_of(layer), values_of(layer, "s")
     sets = ", ".join(f"{n} = {v}" for n, v in zip(names, values, strict=True))
@@ -189,7 +195,8 @@ def additions(layer: Layer) -> str:
                 AND (reloptions IS NOT NULL OR relreplident <> 'd' OR relrowsecurity))
              + (SELECT count(*) FROM pg_attribute WHERE attrelid = {table} AND attacl IS NOT NULL)
              + (SELECT count(*) FROM pg_statistic_ext WHERE stxrelid = {table})
-             + (SELECT count(*) FROM pg_constraint WHERE confrelid = {table})
+             + (SELECT count(*) FROM pg_constraint
+                WHERE confrelid = {table} OR contype = 'f' AND conrelid = {table})
              + (SELECT count(*) FROM pg_trigger
                 WHERE tgrelid = {table} AND NOT tgisinternal AND tgname <> ALL ({triggers}))
              + (SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
+import sqlalchemy as sa
+
 from layers.columns import ColumnType
 from layers.model import Layer
 from layers.partitions import Partitions, Period
@@ -21,7 +23,6 @@ from layers.tables import CITY, PARTS, content_names
 
 OTHER = "other"  # the part of all times that have no part of their own
 GUARD = "quartier_part"
-MAX_PARTS = 600  # 50 years of months: each of them is opened by every question
 
 
 def _told(layer: Layer) -> Partitions:
@@ -32,6 +33,56 @@ def _told(layer: Layer) -> Partitions:
 
 def _is_instant(layer: Layer) -> bool:
     return layer.column(_told(layer).by).type is ColumnType.DATETIME
+
+
+def division(layer: Layer) -> str | None:
+    """How a layer is divided, in words; None for one that is not."""
+    told = layer.partitions
+    if told is None:
+        return None
+    return f"{told.every} of {told.by}" + (f" in {layer.time_zone}" if _is_instant(layer) else "")
+
+
+def known_division(connection: sa.Connection, layer_id: str) -> str | None:
+    """How the layer's table is divided now."""
+    found = sa.text("SELECT division FROM quartier.layer_state WHERE layer_id = :layer")
+    said = connection.scalar(found, {"layer": layer_id})
+    return None if said is None else str(said)
+
+
+def keep_division(connection: sa.Connection, layer: Layer) -> None:
+    """Remember how the layer's table, which has just been made, is divided."""
+    kept = "UPDATE quartier.layer_state SET division = :division WHERE layer_id = :layer"
+    connection.execute(sa.text(kept), {"layer": layer.id, "division": division(layer)})
+
+
+def unguarded(connection: sa.Connection, layer: Layer) -> list[str]:
+    """The parts, quoted, that lack their guard or have a trigger switched off."""
+    if layer.partitions is None:
+        return []
+    found = sa.text(
+        f"SELECT format('{PARTS}.%I', c.relname) FROM pg_inherits i"
+        " JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(:table)"
+        f" AND ('{GUARD}' <> ALL (SELECT t.tgname FROM pg_trigger t WHERE t.tgrelid = c.oid)"
+        " OR EXISTS (SELECT FROM pg_trigger t"
+        " WHERE t.tgrelid = c.oid AND t.tgenabled NOT IN ('O', 'A'))) ORDER BY 1"
+    )
+    return list(connection.scalars(found, {"table": f"{CITY}.{ident(layer.id)}"}))
+
+
+def added_to_parts(layer: Layer) -> str:
+    """How many views and indexes of others hang on the parts of a layer themselves."""
+    parts = (
+        "(SELECT inhrelid FROM pg_inherits"
+        f" WHERE inhparent = {literal(f'{CITY}.{ident(layer.id)}')}::regclass)"
+    )
+    return f"""
+        SELECT (SELECT count(*) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+                WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+                  AND d.refobjid IN {parts})
+             + (SELECT count(*) FROM pg_index i WHERE i.indrelid IN {parts}
+                AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid))
+             + (SELECT count(*) FROM pg_constraint WHERE confrelid IN {parts})"""
 
 
 def periods(layer: Layer, rows: str) -> str:
@@ -50,9 +101,9 @@ def label(layer: Layer, start: date) -> str:
     return start.isoformat()[:months].replace("-", "_")
 
 
-def part(prefix: str, said: str) -> str:
+def part(prefix: str, name: str) -> str:
     """The table of one part, quoted."""
-    return f"{PARTS}.{ident(f'{prefix}__{said}')}"
+    return f"{PARTS}.{ident(f'{prefix}__{name}')}"
 
 
 def bounds(layer: Layer, start: date) -> tuple[str, str]:
@@ -80,7 +131,7 @@ def part_statements(layer: Layer, parent: str, prefix: str, starts: Sequence[dat
 def guard(layer: Layer, name: str) -> str:
     """DDL of the trigger that refuses what is said to a part in place of its layer."""
     return (
-        f"CREATE TRIGGER {GUARD} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {name}"
+        f"CREATE OR REPLACE TRIGGER {GUARD} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {name}"
         f" FOR EACH STATEMENT EXECUTE FUNCTION quartier.guard_part({literal(layer.id)})"
     )
 

@@ -11,7 +11,7 @@ from layers.columns import Column, ColumnType
 from layers.model import Layer
 from layers.privacy import CHOICES, Location, Policy, Privacy, TimeUnit
 from layers.sql import ident, literal
-from layers.tables import RAW
+from layers.tables import RAW, type_name
 
 POLICY, AREA, CLASS = '"#policy"', '"#area"', '"#class"'  # columns of an exact row
 FINEST, BASE = '"#finest"', '"#base"'
@@ -148,7 +148,8 @@ def _column(layer: Layer, column: Column) -> str:
             return "NULL"
         return _coarse(layer, column, name, policy.kept_time)
 
-    return by_policy(layer, told, f"r.{POLICY}")
+    # Where no policy shows it, nothing else would say of which type it is.
+    return f"CAST({by_policy(layer, told, f'r.{POLICY}')} AS {type_name(column.type)})"
 
 
 def _suppressed(privacy: Privacy) -> Callable[[Policy], str]:

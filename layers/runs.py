@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
+from layers.engine import sqlstate
 from layers.errors import ChangeRefused
 from layers.locks import RUN_LOCK
 from layers.model import Layer
+from layers.partition_sql import division
 from layers.purged import Purged, purged_keys
 from layers.quarantine import accepted_fingerprints
 from layers.schema_version import check_schema
@@ -67,7 +70,10 @@ class Withheld:
 def check_published(connection: sa.Connection, layer: Layer) -> None:
     """Raise ChangeRefused unless the database holds the layer with just these columns."""
     row = connection.execute(
-        sa.text("SELECT declaration, withdrawn FROM quartier.layers WHERE id = :layer"),
+        sa.text(
+            "SELECT declaration, withdrawn, division FROM quartier.layers"
+            " JOIN quartier.layer_state ON layer_id = id WHERE id = :layer"
+        ),
         {"layer": layer.id},
     ).first()
     if row is None:
@@ -81,6 +87,8 @@ def check_published(connection: sa.Connection, layer: Layer) -> None:
     odd = [name for name in has | wanted if has.get(name) != wanted.get(name)]
     if known.geometry != layer.geometry:
         odd.insert(0, "geometry")
+    if row.division != division(layer):
+        odd.append("partitions")
     if odd:
         raise ChangeRefused(
             f"layer {layer.id}: the database does not hold {', '.join(odd)} as declared;"
@@ -144,13 +152,24 @@ class RunRecord:
         left = self._connection.scalars(
             sa.text(
                 "SELECT t.tablename FROM pg_tables t JOIN quartier.runs r"
-                " ON t.tablename IN ('run_' || r.id, 'build_' || r.id)"
+                " ON t.tablename IN ('run_' || r.id, 'build_' || r.id, '__build_' || r.id)"
                 f" WHERE t.schemaname = '{STAGE}' AND r.layer_id = :layer ORDER BY 1"
             ),
             {"layer": self.layer_id},
         ).all()
         for table in left:
+            self._drop(table)
+
+    def _drop(self, table: str) -> None:
+        """Unless somebody reads it, as a dump of the database does: then the next run does so."""
+        self._connection.execute(sa.text("SET lock_timeout = '2s'"))
+        try:
             self._connection.execute(sa.text(f"DROP TABLE IF EXISTS {STAGE}.{ident(table)}"))
+        except DBAPIError as exc:
+            if sqlstate(exc) != "55P03":
+                raise
+        finally:
+            self._connection.execute(sa.text("RESET lock_timeout"))
 
     def last(self) -> LastRun | None:
         row = self._connection.execute(

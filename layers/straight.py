@@ -19,9 +19,11 @@ from sqlalchemy.exc import DBAPIError
 from layers import build
 from layers import merge_sql as merge
 from layers.columns import ColumnType, GeometryType
-from layers.engine import run_ddl
+from layers.engine import run_ddl, sqlstate
 from layers.model import Layer
 from layers.runs import check_published
+from layers.sql import ident
+from layers.tables import CITY
 from layers.write import (
     IN_THE_WAY,
     ArrowConnection,
@@ -33,7 +35,6 @@ from layers.write import (
     lock,
     retrying,
     revision_of,
-    sqlstate,
 )
 
 UNIQUE_VIOLATION = "23505"
@@ -57,6 +58,9 @@ def copying(arrow: ArrowConnection, layer: Layer, run_id: int) -> Iterator[Stage
     with arrow.cursor() as cursor:
         for statement in build.table_statements(layer, name):
             cursor.execute(statement)
+        arrow.commit()  # which lets go of the layer's own table
+        # What is written in the transaction that emptied a table needs no log of it.
+        cursor.execute(f"TRUNCATE {merge.build_name(run_id)}")
     copied = Stage(arrow, name)
     yield copied
     copied.close()
@@ -64,16 +68,22 @@ def copying(arrow: ArrowConnection, layer: Layer, run_id: int) -> Iterator[Stage
 
 def publish(engine: sa.Engine, layer: Layer, run_id: int, *, at: int) -> Merged:
     """Put the table in the layer's place; all of it or, on any error, nothing. `at` is the revision
-    that the layer had when copying began.
+    that the layer had when copying began. Where a reader stays in the way, the rows are put into
+    the table that is there.
 
-    Raises LayerMoved where the layer has other rows by now, where two rows have one declared key,
-    and where a reader stays in the way: a stage can do what this cannot.
+    Raises LayerMoved where the layer has other rows by now, and where two rows have one declared
+    key: a stage can do what this cannot.
     """
     try:
         _index(engine, layer, run_id)
-        return retrying(engine, partial(_take_place, layer=layer, run_id=run_id, at=at))
+        try:
+            return retrying(engine, partial(_take_place, layer=layer, run_id=run_id, at=at))
+        except (DBAPIError, psycopg.Error) as exc:
+            if sqlstate(exc) not in IN_THE_WAY:
+                raise
+        return retrying(engine, partial(_put_in, layer=layer, run_id=run_id, at=at))
     except (DBAPIError, psycopg.Error) as exc:
-        if sqlstate(exc) in IN_THE_WAY or (layer.key and sqlstate(exc) == UNIQUE_VIOLATION):
+        if layer.key and sqlstate(exc) == UNIQUE_VIOLATION:
             raise LayerMoved(layer.id) from exc
         raise
 
@@ -93,13 +103,25 @@ def _index(engine: sa.Engine, layer: Layer, run_id: int) -> None:
             made.result()
 
 
-def _take_place(connection: sa.Connection, *, layer: Layer, run_id: int, at: int) -> Merged:
+def _begin(connection: sa.Connection, layer: Layer, run_id: int, at: int) -> None:
     begin_publishing(connection, run_id)
     lock(connection, layer)
     check_published(connection, layer)
     if revision_of(connection, layer) != at or not build.can_be_replaced(connection, layer):
         raise LayerMoved(layer.id)
+
+
+def _take_place(connection: sa.Connection, *, layer: Layer, run_id: int, at: int) -> Merged:
+    _begin(connection, layer, run_id, at)
     rows = connection.scalar(sa.text(f"SELECT count(*) FROM {merge.build_name(run_id)}"))
     if rows:
         build.take_place(connection, layer, run_id, since=at + 1, published=rows, is_indexed=True)
     return finished(connection, layer, Merged(inserted=int(rows or 0), revision=at))
+
+
+def _put_in(connection: sa.Connection, *, layer: Layer, run_id: int, at: int) -> Merged:
+    _begin(connection, layer, run_id, at)
+    put_in = sa.text(merge.insert_all(layer, merge.build_name(run_id)))
+    rows = connection.execute(put_in).rowcount
+    connection.execute(sa.text(f"ANALYZE {CITY}.{ident(layer.id)}"))
+    return finished(connection, layer, Merged(inserted=rows, revision=at))

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from layers import build, partition_steps, shape_batch
 from layers import merge_sql as merge
 from layers.columns import ColumnType
+from layers.engine import sqlstate
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import Layer
 from layers.privacy_steps import require_borders
@@ -139,13 +140,13 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merge
     say what is known of the layer and it is so no more.
     """
 
-    parts: list[str] = []
-    if layer.partitions is not None:
-        parts = partition_steps.make_room(engine, layer, merge.stage_name(run_id))
-
     def work(connection: sa.Connection, *, may_build: bool) -> Merged:
         begin_publishing(connection, run_id)
         duplicates = _settle_keys(connection, layer, merge.stage_name(run_id), terms.maybe_equal)
+        check_published(connection, layer)
+        parts: list[str] = []
+        if layer.partitions is not None:
+            parts = partition_steps.make_room(engine, layer, merge.stage_name(run_id))
         lock(connection, layer)
         check_published(connection, layer)
         if terms.known is not None and revision_of(connection, layer) != terms.known.at:
@@ -179,10 +180,6 @@ def finished(connection: sa.Connection, layer: Layer, merged: Merged) -> Merged:
     if layer.keep_history_days is not None:
         trim(connection, layer)
     return replace(merged, note=note, revision=revision_of(connection, layer))
-
-
-def sqlstate(exc: DBAPIError | psycopg.Error) -> str | None:
-    return exc.sqlstate if isinstance(exc, psycopg.Error) else getattr(exc.orig, "sqlstate", None)
 
 
 def retrying(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:

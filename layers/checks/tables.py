@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from layers import overviews, shapes
+from layers import overviews, partition_sql, shapes
 from layers.apply import plan
 from layers.catalogue_files import read_catalogue
 from layers.checks.finding import Finding, listed, ok, plural, problem, warning
@@ -69,6 +69,15 @@ def tables(connection: sa.Connection, known: Sequence[Known]) -> Finding:
     if missing:
         said = f"layers without a table: {listed(missing)}"
         return problem(about, said, "quartier restore from a backup")
+    otherwise = [
+        each.layer.id
+        for each in known
+        if partition_sql.known_division(connection, each.layer.id)
+        != partition_sql.division(each.layer)
+    ]
+    if otherwise:
+        said = f"divided otherwise than declared: {listed(otherwise)}"
+        return problem(about, said, "quartier apply")
     return ok(about, f"{plural(len(known), 'layer')} published")
 
 
@@ -83,7 +92,8 @@ def triggers(connection: sa.Connection, known: Sequence[Known]) -> Finding:
     for each in known:
         table = f"{CITY}.{ident(each.layer.id)}"
         found = set(connection.scalars(there, {"table": table}))
-        if missing := sorted(trigger_names(each.layer) - found):
+        unguarded = partition_sql.unguarded(connection, each.layer)
+        if missing := [*sorted(trigger_names(each.layer) - found), *unguarded]:
             lacking.append(f"{each.layer.id} lacks {', '.join(missing)}")
         elif each.triggers != triggers_hash(each.layer):
             old.append(each.layer.id)

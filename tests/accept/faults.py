@@ -212,11 +212,11 @@ def install_holds(database: Database, layers: Sequence[str]) -> None:
             made record;
         BEGIN
             FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() LOOP
-                IF made.object_identity ~ '^city\\.build_\\d+$' THEN
+                IF made.object_identity ~ '^city\\."?__build_\\d+"?$' THEN
                     EXECUTE format('DROP TRIGGER IF EXISTS faults ON %s', made.object_identity);
-                ELSIF made.object_identity ~ '^city_stage\\.build_\\d+$'
+                ELSIF made.object_identity ~ '^city_stage\\."?__build_\\d+"?$'
                     AND made.command_tag = 'CREATE TABLE'
-                    AND to_regclass(replace(made.object_identity, 'build', 'run')) IS NULL
+                    AND to_regclass(replace(made.object_identity, '__build', 'run')) IS NULL
                 THEN
                     EXECUTE format('CREATE TRIGGER faults BEFORE INSERT ON %s FOR EACH ROW WHEN'
                         ' (NEW.fid %% 1000 = 200) EXECUTE FUNCTION faults.hold({numbers["stage"]})',
@@ -227,7 +227,7 @@ def install_holds(database: Database, layers: Sequence[str]) -> None:
                     EXECUTE format('CREATE TRIGGER faults BEFORE INSERT ON %s FOR EACH ROW WHEN'
                         ' (NEW."#row" = 200) EXECUTE FUNCTION faults.hold({numbers["stage"]})',
                         made.object_identity);
-                ELSIF made.object_identity ~ '^city_stage\\.build_|^city\\.build_\\d+_pkey$'
+                ELSIF made.object_identity ~ '^city_stage\\.__build_|^city\\.__build_\\d+_pkey$'
                     OR made.object_identity IN ('city.trees', 'city.streets')
                     AND made.command_tag = 'ALTER TABLE'
                 THEN

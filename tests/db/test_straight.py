@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from layers import straight
 from layers.database_urls import DatabaseUrls
 from layers.errors import ChangeRefused
 from layers.gates import Gates
+from layers.merge_sql import build_name
 from layers.model import Layer
 from layers.overviews import cells
 from layers.write import Stage
@@ -57,7 +59,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     append = Stage.append
 
     def told(self: Stage, rows: pa.RecordBatch) -> None:
-        filled.append(self._table.split("_")[0])
+        filled.append("build" if "build" in self._table else "run")
         append(self, rows)
 
     monkeypatch.setattr(Stage, "append", told)
@@ -180,15 +182,66 @@ def test_a_key_on_two_rows_is_told_with_its_lines(
     assert left(database) == []
 
 
-def test_a_reader_in_the_way_is_waited_for_no_longer_than_before(
+def test_with_a_reader_in_the_way_rows_go_into_the_table_that_is_there(
     database: Database, tmp_path: Path, ways: list[str]
 ) -> None:
     database.declare(COUNTS)
+    table = database.value("SELECT 'city.counts'::regclass::oid")
     with database.transaction(role="web") as reader:
         reader.execute(sa.text("SELECT count(*) FROM city.counts"))
-        assert ingest(database, COUNTS, csv(tmp_path)).counts.inserted == 78
-    assert set(ways) == {"build", "run"}
+        report = ingest(database, COUNTS, csv(tmp_path))
+    assert (report.counts.inserted, report.revision) == (78, 1)
+    assert set(ways) == {"build"}, "nothing was read again"
+    assert database.value("SELECT 'city.counts'::regclass::oid") == table
+    assert (
+        database.value("SELECT count(DISTINCT source_key) FROM city.counts WHERE since = 1") == 78
+    )
     assert left(database) == []
+
+
+def test_a_dump_that_reads_the_new_table_keeps_no_writer_waiting(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.declare(COUNTS)
+    index, dump = straight._index, psycopg.connect(database.urls.owner)
+
+    def indexed(engine: sa.Engine, of: Layer, run_id: int) -> None:
+        index(engine, of, run_id)
+        dump.execute(f"SELECT count(*) FROM {build_name(run_id)}".encode())
+
+    monkeypatch.setattr(straight, "_index", indexed)
+    assert ingest(database, COUNTS, csv(tmp_path)).counts.inserted == 78
+    database.run("INSERT INTO city.counts (kind) VALUES ('by hand')")
+    assert len(left(database)) == 1, "what is being read stays"
+    dump.close()
+    ingest(database, COUNTS, csv(tmp_path))
+    assert left(database) == []
+
+
+def test_nothing_is_held_of_the_layer_while_a_file_is_read(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.declare(COUNTS)
+    append, held = Stage.append, list[Any]()
+
+    def told(self: Stage, rows: pa.RecordBatch) -> None:
+        append(self, rows)
+        held.extend(
+            database.run("SELECT mode FROM pg_locks WHERE relation = 'city.counts'::regclass")
+        )
+
+    monkeypatch.setattr(Stage, "append", told)
+    ingest(database, COUNTS, csv(tmp_path))
+    assert held == []
+
+
+def test_a_layer_may_be_called_as_a_run_calls_its_tables(
+    database: Database, tmp_path: Path
+) -> None:
+    others = [layer(id=name, geometry="point") for name in ("build_1", "run_1", "build_2")]
+    database.declare(COUNTS, *others)
+    assert ingest(database, COUNTS, csv(tmp_path)).counts.inserted == 78
+    assert database.value("SELECT count(*) FROM city.build_1") == 0
 
 
 def test_a_gate_that_holds_leaves_nothing_behind(database: Database, tmp_path: Path) -> None:

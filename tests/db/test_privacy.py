@@ -733,3 +733,19 @@ def test_retention_lets_go_of_what_was_no_longer_so(city: Database) -> None:
         pytest.raises(ChangeRefused, match="kept from revision 3"),
     ):
         roll_back(connection, CRIMES, 1, by="A", note="b")
+
+
+def test_a_layer_of_which_no_policy_shows_a_value_is_loaded(
+    database: Database, tmp_path: Path
+) -> None:
+    of = layer(
+        id="calls",
+        geometry="none",
+        columns=[{"name": "at", "type": "datetime"}, {"name": "n", "type": "integer"}],
+        privacy={"otherwise": {"location": "exact", "hide": ["n"], "time": "withhold"}},
+    )
+    database.declare(of)
+    path = tmp_path / "calls.csv"
+    path.write_text("at,n\n2026-01-01T12:00Z,1\n2026-01-02T12:00Z,2\n", encoding="utf-8")
+    assert run(database.urls.ingest, Job(layer=of, files=(path,))).counts.inserted == 2
+    assert database.run("SELECT at, n FROM city.calls") == [(None, None), (None, None)]

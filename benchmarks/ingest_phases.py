@@ -15,7 +15,7 @@ import psycopg
 from ingest import load as loading
 from ingest.run import Job, run
 from layers.model import Layer
-from layers.write import Stage
+from layers.stage import Stage
 
 READ, STAGE, OTHER = "read, while staging", "staging, beside reading", "the rest"
 PHASES = {  # the first pattern that a statement matches names its phase

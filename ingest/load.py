@@ -27,17 +27,8 @@ from ingest.spatial_order import in_spatial_order
 from layers import straight
 from layers.known_keys import read_keys
 from layers.runs import Withheld
-from layers.write import (
-    LINE,
-    ROW,
-    Known,
-    LayerMoved,
-    Merged,
-    Stage,
-    Terms,
-    publish,
-    stage,
-)
+from layers.stage import LINE, ROW, Stage, stage
+from layers.write import Known, LayerMoved, Merged, Terms, publish
 
 
 def load(work: Work) -> Report:

@@ -23,13 +23,12 @@ from layers.engine import run_ddl, sqlstate
 from layers.model import Layer
 from layers.runs import check_published
 from layers.sql import ident
+from layers.stage import ArrowConnection, Stage
 from layers.tables import CITY
 from layers.write import (
     IN_THE_WAY,
-    ArrowConnection,
     LayerMoved,
     Merged,
-    Stage,
     begin_publishing,
     finished,
     lock,

@@ -1,4 +1,4 @@
-"""Stage rows, then merge and publish them in one transaction.
+"""Merge staged rows and publish them in one transaction.
 
 Killed at any instant, the old revision stays: the stage is a table nobody reads, and the merge
 is one transaction. A first load builds a new table and puts it in the layer's place; every other
@@ -8,11 +8,10 @@ load inserts, updates and deletes by key.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
@@ -20,7 +19,6 @@ from sqlalchemy.exc import DBAPIError
 
 from layers import build, partition_steps, shape_batch
 from layers import merge_sql as merge
-from layers.columns import ColumnType
 from layers.engine import sqlstate
 from layers.errors import ChangeRefused, StoreUnavailable
 from layers.model import Layer
@@ -28,22 +26,13 @@ from layers.privacy_steps import require_borders
 from layers.retention import trim
 from layers.runs import check_published
 from layers.sql import ident
-from layers.tables import CITY, rows_table, type_name
+from layers.tables import CITY, rows_table
 
-ROW, LINE = "#row", "#line"  # of a stage; no declared column can have such a name
 RETRIES = 5
 MANY_CHANGES, GREAT_SHARE = 1000, 0.02  # of rows, after which the planner has to look again
 IN_THE_WAY = {"55P03", "2BP01"}  # lock_not_available, dependent_objects_still_exist
 RETRIED = {"40P01", "40001"}  # deadlock_detected, serialization_failure
 T = TypeVar("T")
-
-
-class ArrowConnection(Protocol):
-    """What ADBC's DBAPI connection can do for us."""
-
-    def cursor(self) -> Any: ...
-    def commit(self) -> None: ...
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,46 +80,6 @@ class Terms:
     maybe_equal: list[int] | None = None
     check_known: Callable[[int, int], None] | None = None
     known: Known | None = None
-
-
-class Stage:
-    """A table of one run in `city_stage`, on its way to be filled."""
-
-    def __init__(self, arrow: ArrowConnection, table: str) -> None:
-        self._arrow = arrow
-        self._table = table
-        self._cursor = arrow.cursor()
-
-    def append(self, rows: Any) -> None:
-        """Add a pyarrow RecordBatch, whose columns are the table's."""
-        self._cursor.adbc_ingest(self._table, rows, mode="append", db_schema_name="city_stage")
-
-    def close(self) -> None:
-        self._arrow.commit()
-        self._cursor.close()
-
-
-def _stage_ddl(layer: Layer, run_id: int) -> str:
-    columns = [f"{ident(ROW)} bigint", f"{ident(LINE)} bigint", 'source_key text COLLATE "C"']
-    for column in layer.columns:
-        kind = "text" if column.type is ColumnType.JSON else type_name(column.type)
-        columns.append(f"{ident(column.name)} {kind}")
-    if layer.has_geometry:
-        columns.append("geom geometry(Geometry, 4326)")
-    return f"CREATE UNLOGGED TABLE {merge.stage_name(run_id)} ({', '.join(columns)})"
-
-
-@contextmanager
-def stage(arrow: ArrowConnection, layer: Layer, run_id: int) -> Iterator[Stage]:
-    """A stage that takes `#row`, `#line`, `source_key`, the columns and `geom`; ready to be
-    published when the block ends.
-    """
-    with arrow.cursor() as cursor:
-        cursor.execute(_stage_ddl(layer, run_id))
-    arrow.commit()
-    staged = Stage(arrow, f"run_{run_id}")
-    yield staged
-    staged.close()
 
 
 def publish(engine: sa.Engine, layer: Layer, run_id: int, terms: Terms) -> Merged:

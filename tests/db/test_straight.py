@@ -23,7 +23,7 @@ from layers.gates import Gates
 from layers.merge_sql import build_name
 from layers.model import Layer
 from layers.overviews import cells
-from layers.write import Stage
+from layers.stage import Stage
 from tests.conftest import Database, fresh_database
 from tests.examples import layer
 

@@ -1,4 +1,4 @@
-"""Tables of one run in `city_stage`, filled with Arrow batches by binary COPY; nobody reads them."""
+"""Tables of one run in `city_stage`, filled with Arrow batches by COPY; nobody reads them."""
 
 from __future__ import annotations
 

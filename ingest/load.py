@@ -26,6 +26,7 @@ from ingest.sieve import Sieve
 from ingest.spatial_order import in_spatial_order
 from layers import straight
 from layers.known_keys import read_keys
+from layers.model import Layer
 from layers.runs import Withheld
 from layers.stage import LINE, ROW, Stage, stage
 from layers.write import Known, LayerMoved, Merged, Terms, publish
@@ -73,6 +74,7 @@ class _Load:
         self._before: Profile | None = None
         self._profile = Profile()
         self._known: KnownRows | None = None
+        self._finding: Future[KnownRows | None] | None = None
         self._straight = False
         self._numbers = Numbers()
 
@@ -85,9 +87,12 @@ class _Load:
         baseline = self._record.baseline()
         self._before = Profile.of(baseline) if baseline else None
         at = self._record.revision()
-        with closing(adbc_driver_postgresql.dbapi.connect(self._work.url)) as arrow:
+        with (
+            closing(adbc_driver_postgresql.dbapi.connect(self._work.url)) as arrow,
+            ThreadPoolExecutor(max_workers=1) as beside,
+        ):
             if shortcuts and self._may_know(at):
-                self._known = known_rows(read_keys(arrow, self._job.layer))
+                self._finding = beside.submit(_known_of, self._work.url, self._job.layer)
             self._straight = shortcuts and self._fits()
             way = straight.copying if self._straight else stage
             with way(arrow, self._job.layer, self._record.id) as staged:
@@ -163,6 +168,8 @@ class _Load:
         """Those that have to be staged: all, or all that are not known."""
         if self._job.layer.key:
             return rows
+        if self._finding is not None:  # while the first rows were read
+            self._known, self._finding = self._finding.result(), None
         if self._known is not None:
             sifted = self._known.sift(rows.column("source_key"))
             place = rows.schema.get_field_index("source_key")
@@ -242,6 +249,11 @@ class _Load:
         if whole and not self._is_complete():
             return "rows without a readable key were withheld, so nothing was deleted"
         return "every row is as it was" if state == "unchanged" else ""
+
+
+def _known_of(url: str, layer: Layer) -> KnownRows | None:
+    with closing(adbc_driver_postgresql.dbapi.connect(url)) as arrow:
+        return known_rows(read_keys(arrow, layer))
 
 
 def _withheld(refusal: Refusal) -> Withheld:

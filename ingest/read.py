@@ -27,6 +27,7 @@ from layers.columns import Column
 from layers.model import Layer
 
 BATCH_ROWS = 65_536
+AHEAD = 3  # batches that wait for whoever takes them
 
 
 class Reading:
@@ -58,7 +59,7 @@ class Reading:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield every record of every file. Raises `SourceRefused`, at the latest at the end."""
-        self._running = ahead(self._batches())
+        self._running = ahead(self._batches(), AHEAD)
         return self._running
 
     def _batches(self) -> Generator[Batch, None, None]:

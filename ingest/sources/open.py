@@ -14,10 +14,6 @@ from ingest.sources.csv import open_csv
 from ingest.sources.gbfs import open_gbfs
 from ingest.sources.gtfs import is_gtfs, open_gtfs
 from ingest.sources.json import open_json
-from ingest.sources.ogr import open_dataset
-from ingest.sources.parquet import open_parquet
-from ingest.sources.shapefile import open_shapefile
-from ingest.sources.workbook import open_workbook
 from layers.model import Layer
 from layers.source import Format
 
@@ -107,12 +103,25 @@ def _open(layer: Layer, member: Member, kind: Format, folder: Path) -> Table:
         return open_csv(member, layer.source)
     if kind in JSON:
         return open_json(member, layer.source)
-    if kind == "shapefile":
-        return open_shapefile(layer, member, _packed_beside(member), folder)
+    return _open_by_library(layer, member, kind, folder)
+
+
+def _open_by_library(layer: Layer, member: Member, kind: Format, folder: Path) -> Table:
+    """Each by a library that takes long to import: only the one that is needed is."""
     if kind == "parquet":
+        from ingest.sources.parquet import open_parquet
+
         return open_parquet(layer, member, folder)
     if kind == "xlsx":
+        from ingest.sources.workbook import open_workbook
+
         return open_workbook(layer, member, folder)
+    if kind == "shapefile":
+        from ingest.sources.shapefile import open_shapefile
+
+        return open_shapefile(layer, member, _packed_beside(member), folder)
+    from ingest.sources.ogr import open_dataset
+
     return open_dataset(layer, member, kind, folder)
 
 

@@ -19,15 +19,18 @@ import psycopg
 from layers.cluster_config import configuration
 from layers.database_urls import DATABASE, PORT
 from layers.errors import ClusterError
+from layers.postgres_stuck import is_stuck
 from layers.postgres_tools import Account, Programs
 
 SOCKET_NAME = f".s.PGSQL.{PORT}"
 START_TIMEOUT_S = 600  # recovery after a crash reads up to max_wal_size
 STOP_TIMEOUT_S = 300  # the last checkpoint writes what a load left in memory
+STOP_PATIENCE_S = 15  # after which we look whether it does anything towards it
 ORPHANS_TIMEOUT_S = 30  # what is left of a killed server ends its query first
 CONNECT_TIMEOUT_S = 10
 # Said while backends of a killed server end, or a killed command's `pg_ctl` starts one after all.
 PASSING = ("still in use", "already exists")
+RECOVERS = ("is starting up", "in recovery mode", "not yet accepting connections")
 SIGNS = ("No space left", "still in use", "invalid value", "FATAL:", "PANIC:", "rror:")
 NO_PROCESS = 1 << 30  # a process id beyond the kernel's greatest, 2^22
 
@@ -77,12 +80,41 @@ class PostgresServer:
             time.sleep(0.2)
 
     def stop(self) -> bool:
-        """Stop it, ending every connection; False if it is still writing when we gave up."""
+        """Stop it, ending every connection; False if it is still writing when we gave up.
+
+        While it recovers from a crash it is waited for first. One that will never stop is ended,
+        as by a crash: what was committed is on disk, and recovered at the next start.
+        """
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while self._recovers() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        while time.monotonic() < deadline:
+            if self._told_to_stop("fast", STOP_PATIENCE_S) or not self.listens():
+                return True
+            if (postmaster := self._postmaster()) is not None and is_stuck(postmaster):
+                return self._told_to_stop("immediate", STOP_PATIENCE_S) or not self.listens()
+        return False
+
+    def _told_to_stop(self, how: str, patience_s: int) -> bool:
+        """Whether it has stopped within this time."""
         stopped = self.account.run(
             *(self.programs / "pg_ctl", "stop", "-D", self.data),
-            *("-m", "fast", "-w", "-t", str(STOP_TIMEOUT_S)),
+            *("-m", how, "-w", "-t", str(patience_s)),
         )
-        return stopped.returncode == 0 or not self.listens()
+        return stopped.returncode == 0
+
+    def _postmaster(self) -> int | None:
+        try:
+            return int((self.data / "postmaster.pid").read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def _recovers(self) -> bool:
+        try:
+            self._connect().close()
+        except psycopg.OperationalError as exc:
+            return any(sign in str(exc) for sign in RECOVERS)
+        return False
 
     def listens(self) -> bool:
         """Whether a server holds the socket, even one that is starting or stopping."""
@@ -102,15 +134,18 @@ class PostgresServer:
                 return True
         return False
 
-    def _make_database(self) -> None:
-        with psycopg.connect(
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(
             host=str(self.socket_dir),
             port=PORT,
             user="postgres",
             dbname="postgres",
             connect_timeout=CONNECT_TIMEOUT_S,
             autocommit=True,
-        ) as connection:
+        )
+
+    def _make_database(self) -> None:
+        with self._connect() as connection:
             known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
             if known.fetchone() is None:
                 connection.execute(f"CREATE DATABASE {DATABASE}".encode())

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,9 +20,10 @@ import psycopg
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from layers import postgres_tools
+from layers import postgres_server, postgres_stuck, postgres_tools
 from layers.cluster import Cluster, DatabaseUrls, open_store
 from layers.errors import ClusterError, StoreUnavailable
+from layers.postgres_server import PostgresServer
 from layers.postgres_tools import Account
 from layers.settings import StoreSettings
 from tests.conftest import make_home
@@ -225,6 +227,39 @@ def test_a_killed_server_comes_back_with_its_data(home: Path) -> None:
             wait_until_gone(pid)
             with cluster(home).hold() as again:
                 assert ask(again.owner, "SELECT kind FROM trees") == "elm"
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["it waits", "it ends what is stuck"])
+def test_a_server_that_recovers_from_a_crash_of_its_own_is_stopped(
+    home: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
+    """Told so before it has begun to redo, PostgreSQL 15 waits for its checkpointer for ever."""
+    monkeypatch.setattr(postgres_server, "STOP_PATIENCE_S", 2)
+    monkeypatch.setattr(postgres_stuck, "LOOK_S", 0.5)
+    if not knows:
+        monkeypatch.setattr(PostgresServer, "_recovers", lambda _: False)
+    with cluster(home).hold() as urls:
+        leave_a_row(urls.owner)
+        with suppress(psycopg.OperationalError), psycopg.connect(urls.owner) as connection:
+            os.kill(connection.info.backend_pid, signal.SIGKILL)
+            connection.execute("SELECT 1")
+        startup = _held_startup(postmaster(home))
+        threading.Timer(1, os.kill, (startup, signal.SIGCONT)).start()
+    assert not is_running(home)
+    with cluster(home).hold() as urls:
+        assert ask(urls.owner, "SELECT kind FROM trees") == "elm"
+
+
+def _held_startup(server: int) -> int:
+    """The process that recovers after a crash, stopped before it does."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split():
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"postgres: startup"):
+                    os.kill(int(pid), signal.SIGSTOP)
+                    return int(pid)
+    raise AssertionError("the server does not recover")
 
 
 def test_a_lock_file_whose_process_id_was_given_away_is_no_obstacle(home: Path) -> None:

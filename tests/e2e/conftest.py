@@ -145,12 +145,13 @@ class Watched:
             self.hosts.add(request.url.split("/")[2])
 
     def settled(self, patience_s: float = 60) -> bytes:
-        """A picture of the map once it has stopped changing."""
-        deadline, last = time.monotonic() + patience_s, b""
+        """A picture of the map once it has stopped changing: a busy machine pauses, too."""
+        deadline, last, alike = time.monotonic() + patience_s, b"", 0
         while time.monotonic() < deadline:
             self.page.wait_for_load_state("networkidle")
             picture = self.page.locator("canvas.maplibregl-canvas").screenshot()
-            if picture == last:
+            alike = alike + 1 if picture == last else 0
+            if alike == 2:
                 return picture
             last = picture
             self.page.wait_for_timeout(400)

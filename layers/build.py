@@ -42,7 +42,7 @@ def load(connection: sa.Connection, layer: Layer, run_id: int) -> int:
     The caller holds the layer's lock, and knows that its table can be replaced.
     """
     since = int(connection.scalar(sa.text(merge.next_revision()), {"layer": layer.id}) or 0)
-    make(connection, layer, name_of(run_id), merge.stage_name(run_id))
+    make(connection, layer, merge.build_table(run_id), merge.stage_name(run_id))
     inserted, published = _fill(connection, layer, run_id, since)
     if inserted:
         take_place(connection, layer, run_id, since=since, published=published)
@@ -64,7 +64,7 @@ def take_place(  # noqa: PLR0913
     count it: that is the revision `since`.
     """
     shown = layer.as_published()
-    swap(connection, shown, name_of(run_id), is_indexed=is_indexed)
+    swap(connection, shown, merge.build_table(run_id), is_indexed=is_indexed)
     for statement, values in count_anew(shown):
         connection.execute(sa.text(statement), values)
     connection.execute(
@@ -75,11 +75,6 @@ def take_place(  # noqa: PLR0913
         sa.text("SELECT quartier.touch_everything(:layer, :revision)"),
         {"layer": layer.id, "revision": since},
     )
-
-
-def name_of(run_id: int) -> str:
-    """The table that a first load is built in, before it takes the layer's place."""
-    return f"__build_{run_id}"  # no layer can be called so
 
 
 def staged(build: str) -> str:
@@ -184,7 +179,7 @@ def swap(
     low zooms draw is made of its rows too. The caller holds the layer's lock.
 
     Readers wait for the drop at most LOCK_TIMEOUT; where one of them holds the old table for
-    longer, PostgreSQL raises and the rows are merged instead.
+    longer, PostgreSQL raises, and the caller goes another way or tries again.
     """
     name, table, moved = layer.id, f"{CITY}.{ident(layer.id)}", f"{CITY}.{ident(build)}"
     places, keys = ([], []) if is_indexed else index_statements(layer, moved, build)
@@ -228,13 +223,7 @@ def _keys(layer: Layer, build: str) -> list[str]:
 
 
 def _rename_parts(connection: sa.Connection, layer: Layer, build: str) -> None:
-    found = sa.text(
-        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-        " WHERE i.inhparent = CAST(:table AS regclass)"
-    )
-    for name in list(connection.scalars(found, {"table": f"{CITY}.{ident(layer.id)}"})):
-        said = name.removeprefix(f"{build}__")
-        run_ddl(
-            connection,
-            f"ALTER TABLE {PARTS}.{ident(name)} RENAME TO {ident(f'{layer.id}__{said}')}",
-        )
+    for name in partition_sql.part_names(connection, layer):
+        label = name.removeprefix(f"{build}__")
+        new = ident(f"{layer.id}__{label}")
+        run_ddl(connection, f"ALTER TABLE {PARTS}.{ident(name)} RENAME TO {new}")

@@ -20,9 +20,14 @@ def stage_name(run_id: int) -> str:
     return f"{STAGE}.{ident(f'run_{run_id}')}"
 
 
+def build_table(run_id: int) -> str:
+    """What that of a first load is called until it takes the layer's place: as no layer can be."""
+    return f"__build_{run_id}"
+
+
 def build_name(run_id: int) -> str:
     """The table a first load is built in, quoted, before it takes the layer's place."""
-    return f"{STAGE}.{ident(f'__build_{run_id}')}"
+    return f"{STAGE}.{ident(build_table(run_id))}"
 
 
 def values_of(layer: Layer, alias: str) -> list[str]:

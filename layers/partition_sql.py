@@ -56,6 +56,15 @@ def keep_division(connection: sa.Connection, layer: Layer) -> None:
     connection.execute(sa.text(kept), {"layer": layer.id, "division": division(layer)})
 
 
+def part_names(connection: sa.Connection, layer: Layer) -> list[str]:
+    """The parts that the layer's table has, without their schema."""
+    found = sa.text(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " WHERE i.inhparent = CAST(:table AS regclass)"
+    )
+    return list(connection.scalars(found, {"table": f"{CITY}.{ident(layer.id)}"}))
+
+
 def unguarded(connection: sa.Connection, layer: Layer) -> list[str]:
     """The parts, quoted, that lack their guard or have a trigger switched off."""
     if layer.partitions is None:

@@ -11,9 +11,7 @@ from layers import build
 from layers.engine import run_ddl, sqlstate
 from layers.errors import ChangeRefused
 from layers.model import Layer
-from layers.partition_sql import OTHER, attach_statements, label, part
-from layers.sql import ident
-from layers.tables import CITY
+from layers.partition_sql import OTHER, attach_statements, label, part, part_names
 
 PATIENCE = "300ms"  # long before PostgreSQL looks for a deadlock: it is the load that gives way
 YIELDS = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
@@ -33,7 +31,7 @@ def make_room(engine: sa.Engine, layer: Layer, rows: str) -> list[str]:
         if build.can_be_replaced(connection, layer):
             return []  # by a table that has them
         wanted = {*starts, *build.needed_parts(connection, layer, other)}
-        there = set(_parts(connection, layer))
+        there = {name.partition("__")[2] for name in part_names(connection, layer)}
         new = [start for start in sorted(wanted) if label(layer, start) not in there]
         most = build.most_parts(connection)
     if len(there) + len(new) > most:
@@ -61,12 +59,3 @@ def _attached(engine: sa.Engine, layer: Layer, start: date) -> bool:
             raise
         return sqlstate(exc) == OVERLAPS
     return True
-
-
-def _parts(connection: sa.Connection, layer: Layer) -> list[str]:
-    """The labels of the parts there are."""
-    found = sa.text(
-        "SELECT split_part(c.relname, '__', 2) FROM pg_inherits i"
-        " JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = CAST(:table AS regclass)"
-    )
-    return list(connection.scalars(found, {"table": f"{CITY}.{ident(layer.id)}"}))

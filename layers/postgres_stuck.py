@@ -1,7 +1,7 @@
 """A server that was told to stop and never will.
 
-PostgreSQL 15, told to stop fast while it recovers from the crash of one of its processes, waits for
-its checkpointer, which nobody told to end.
+PostgreSQL 15, told to stop fast after the crash of one of its processes and before it begins to
+redo, waits for its checkpointer, which nobody told to end.
 """
 
 from __future__ import annotations

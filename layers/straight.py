@@ -53,7 +53,7 @@ def fits(connection: sa.Connection, layer: Layer) -> bool:
 @contextmanager
 def copying(arrow: ArrowConnection, layer: Layer, run_id: int) -> Iterator[Stage]:
     """A table that takes the rows: `source_key`, the columns, `geom`, and `since`."""
-    name = build.name_of(run_id)
+    name = merge.build_table(run_id)
     with arrow.cursor() as cursor:
         for statement in build.table_statements(layer, name):
             cursor.execute(statement)
@@ -89,7 +89,9 @@ def publish(engine: sa.Engine, layer: Layer, run_id: int, *, at: int) -> Merged:
 
 def _index(engine: sa.Engine, layer: Layer, run_id: int) -> None:
     """The index of places takes as long as those of both keys: one on each of two connections."""
-    places, keys = build.index_statements(layer, merge.build_name(run_id), build.name_of(run_id))
+    places, keys = build.index_statements(
+        layer, merge.build_name(run_id), merge.build_table(run_id)
+    )
 
     def run(statements: list[str]) -> None:
         with engine.begin() as connection:

@@ -17,15 +17,16 @@ from ingest.run import Job, run
 from layers.model import Layer
 from layers.stage import Stage
 
-READ, STAGE, OTHER = "read, while staging", "staging, beside reading", "the rest"
+READ, STAGE, OTHER = "read, while it is sent", "sending, beside reading", "the rest"
+PLACES, KEYS = "index of places", ("index of fid", "index of source_key")
 PHASES = {  # the first pattern that a statement matches names its phase
     r"ANALYZE city_stage": "analyze stage",
     r"UPDATE city_stage": "number equal rows",
     r"SELECT source_key, array_agg": "look for double keys",
     r"INSERT INTO city_stage": "fill the new table, in spatial order",
-    r"CREATE INDEX .* gist": "index of places",
-    r"CREATE UNIQUE INDEX .*\(fid\)": "index of fid",
-    r"CREATE UNIQUE INDEX .*\(source_key\)": "index of source_key",
+    r"CREATE INDEX .* gist": PLACES,
+    r"CREATE UNIQUE INDEX .*\(fid\)": KEYS[0],
+    r"CREATE UNIQUE INDEX .*\(source_key\)": KEYS[1],
     r"ANALYZE city\.": "analyze table",
     r"DROP TABLE": "drop stage and old table",
     r"COMMIT": "commit",
@@ -46,15 +47,20 @@ class _Clock:
 
 
 def phases(ingest_url: str, layer: Layer, file: Path) -> dict[str, float]:
-    """Seconds of each phase; staging overlaps reading and is left out of the sum."""
+    """Seconds of each phase; what is done beside another is told with it, and not in the sum."""
     clock, started = _Clock(), time.perf_counter()
     with _watched(clock):
         run(ingest_url, Job(layer=layer, files=(file,)))
     whole = time.perf_counter() - started
-    staging = clock.seconds.pop(STAGE)
+    beside = {
+        READ: clock.seconds.pop(STAGE, 0.0),
+        PLACES: sum(clock.seconds.pop(name, 0.0) for name in KEYS),
+    }
     found = clock.seconds | {OTHER: whole - sum(clock.seconds.values())}
-    return {f"{name} ({staging:.1f} s in its thread)" if name == READ else name: seconds
-            for name, seconds in found.items()}  # fmt: skip
+    return {
+        f"{name} ({beside[name]:.1f} s beside it)" if name in beside else name: seconds
+        for name, seconds in found.items()
+    }
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from api.body_limit import BodyLimit
 from api.door import Door
 from api.head import HeadAsGet
 from api.metrics import Meter
-from api.routers import changes, collections, health, metrics, runs, tilejson
+from api.routers import changes, collections, health, items, metrics, runs, tilejson
 from api.settings import ApiSettings
 from api.streams import Streams
 from api.tile_path import TilePath
@@ -113,7 +113,17 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
         title="Quartier", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None
     )
     problems.install(app)
-    for module in (health, metrics, tilejson, changes, collections, styles_routes, runs, pages):
+    for module in (
+        health,
+        metrics,
+        tilejson,
+        changes,
+        collections,
+        items,
+        styles_routes,
+        runs,
+        pages,
+    ):
         app.include_router(module.router)
     app.mount("/assets", Assets(ASSETS))
     app.add_middleware(

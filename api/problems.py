@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.door import DoorClosed, TooManyWrongKeys
+from api.negotiate import NotAcceptable
 from api.streams import StreamsFull
 from layers.errors import (
     ChangeRefused,
@@ -43,6 +44,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     TooManyWrongKeys: HTTPStatus.TOO_MANY_REQUESTS,
     DoorClosed: HTTPStatus.SERVICE_UNAVAILABLE,
     AddressRefused: HTTPStatus.BAD_REQUEST,
+    NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
     StoreBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StreamsFull: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -121,7 +123,7 @@ def install(app: FastAPI) -> None:
         problem.headers.update(exc.headers or {})
         return problem.response()
 
-    for kind in (LayersError, TilesError, Exception):
+    for kind in (LayersError, TilesError, NotAcceptable, Exception):
         app.add_exception_handler(kind, expected)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

@@ -17,9 +17,19 @@ from api import pages, problems, styles_routes
 from api.assets import Assets
 from api.body_limit import BodyLimit
 from api.door import Door
+from api.feature_streams import Exports
 from api.head import HeadAsGet
 from api.metrics import Meter
-from api.routers import changes, collections, health, items, metrics, runs, tilejson
+from api.routers import (
+    changes,
+    collections,
+    diffs,
+    health,
+    items,
+    metrics,
+    runs,
+    tilejson,
+)  # fmt: skip
 from api.settings import ApiSettings
 from api.streams import Streams
 from api.tile_path import TilePath
@@ -47,6 +57,7 @@ class State(TypedDict):
     is_current: Callable[[], bool]
     store: Store
     counts: Counts
+    exports: Exports
     tilesets: Tilesets
     public_url: str | None
     measure: Callable[[], Awaitable[bytes]]
@@ -72,6 +83,7 @@ class Parts:
     public_url: str | None = None
     tilesets: Tilesets = field(default_factory=Tilesets)
     door: Door = field(default_factory=Door)
+    exports: Exports = field(default_factory=lambda: Exports(4))
 
     @classmethod
     def from_settings(cls, settings: ApiSettings, budget: Budget | None = None) -> Parts:
@@ -81,7 +93,10 @@ class Parts:
         url = settings.web_database_url.get_secret_value()
         limits: dict[str, Any] = {"queue": settings.queue, "timeout_s": settings.query_timeout_s}
         tiles = Store(url, size=settings.tile_connections, **limits)
-        queries = Store(url, size=settings.query_connections, **limits)
+        queries = Store(
+            url, size=settings.query_connections, cost_ceiling=settings.query_cost,
+            custom_plans=True, **limits,
+        )  # fmt: skip
         feed = Feed(queries, url)
         hot = settings.cache_bytes // 4
         cache = settings.cache_url.get_secret_value() if settings.cache_url else "memory:"
@@ -91,7 +106,7 @@ class Parts:
         streams = Streams(settings.streams)
         return cls(
             feed, tiles, queries, renderer, Announcements(feed), hot, streams, settings.public_url,
-            door=Door.from_settings(settings),
+            door=Door.from_settings(settings), exports=Exports(settings.exports),
         )  # fmt: skip
 
 
@@ -114,16 +129,8 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
     )
     problems.install(app)
     for module in (
-        health,
-        metrics,
-        tilejson,
-        changes,
-        collections,
-        items,
-        styles_routes,
-        runs,
-        pages,
-    ):
+        health, metrics, tilejson, changes, collections, items, diffs, styles_routes, runs, pages,
+    ):  # fmt: skip
         app.include_router(module.router)
     app.mount("/assets", Assets(ASSETS))
     app.add_middleware(
@@ -162,6 +169,7 @@ def _state(parts: Parts, meter: Meter) -> State:
         is_current=lambda: parts.feed.is_current,
         store=parts.queries,
         counts=Counts(),
+        exports=parts.exports,
         tilesets=parts.tilesets,
         public_url=parts.public_url,
         measure=meter.measure,

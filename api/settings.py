@@ -53,6 +53,15 @@ class ApiSettings(BaseSettings):
     queue: int = Field(
         default=256, ge=0, description="Requests that may wait for a connection before a 503."
     )
+    query_cost: float = Field(
+        default=1_500_000.0,
+        gt=0,
+        description="What a question with a filter may cost, as PostgreSQL's planner estimates it,"
+        " before it is refused with advice; about a page of 8 kB read in order is 1.",
+    )
+    exports: int = Field(
+        default=4, ge=1, description="Files of whole layers made at once, in each worker."
+    )
     query_timeout_s: float = Field(
         default=10.0, gt=0, le=600, description="Seconds a query may run in the database."
     )

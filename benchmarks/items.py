@@ -21,8 +21,13 @@ from benchmarks.rounds import interleaved, ratio
 from benchmarks.servers import quartier_serving
 from benchmarks.wrk import wrk
 from layers.catalog import Bounds
+from layers.crs import CRS84
+from layers.feature_query import FeatureQuery
+from layers.feature_sql import page_statement
+from layers.filters.queryables import Queryables
+from layers.filters.requests import Box, in_box
 from layers.postgres_tools import programs_for
-from layers.read import FeatureQuery, page_statement
+from layers.row_text import geojson
 from layers.sql import literal
 
 ZOOM, BOXES, LIMIT = 14, 30, 1000
@@ -78,8 +83,9 @@ def _served(url: str, asked: Path) -> float:
 def _scripts(city: City, folder: Path, boxes: list[Bounds]) -> list[str]:
     arguments = []
     for number, box in enumerate(boxes):
-        query = FeatureQuery(layer=city.layer, bbox=box, limit=LIMIT)
-        statement = page_statement(query)
+        where = in_box(Box(box, CRS84), Queryables.of(city.layer))
+        query = FeatureQuery(layer=city.layer, where=where, limit=LIMIT)
+        statement = page_statement(query, geojson(query), ",")
         script = folder / f"{number}.sql"
         script.write_text(_with_values(statement.sql, statement.args) + ";\n")
         script.chmod(0o644)

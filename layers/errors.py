@@ -6,6 +6,7 @@ LayersError
 ├── MapNotFound         no map is declared under this id
 ├── FeatureNotFound     the layer has no feature with this id
 ├── QueryRefused        a parameter is wrong; carries its name, value and fix
+├── QueryTooCostly      a question would read more than it may; carries advice
 ├── ChangeRefused       a change to a layer would lose or break something
 ├── RunNotFound         no run has this number
 ├── KeyRefused          no key was shown, or none that is valid
@@ -63,6 +64,18 @@ class QueryRefused(LayersError):
         self.parameter = parameter
         self.value = value
         self.fix = fix
+
+
+class QueryTooCostly(LayersError):
+    """A question would read more of the database than one may. Costs are the planner's."""
+
+    def __init__(self, cost: float, most: float, advice: str) -> None:
+        super().__init__(
+            f"this would cost {cost:,.0f} of at most {most:,.0f} that a question may: {advice}"
+        )
+        self.cost = cost
+        self.most = most
+        self.advice = advice
 
 
 class ChangeRefused(LayersError):

@@ -1,4 +1,4 @@
-"""Layers as they were: a page of a past revision, what differs between two, and the way back.
+"""Layers as they were: what differs between two revisions, and the way back.
 
 A row of revision R is the live one if it was written by then, else the one that history holds for
 it. History is read through a view; only a rollback writes.
@@ -8,31 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
-from layers.errors import LayerNotFound, QueryRefused
+from layers.errors import LayerNotFound
+from layers.feature_query import DEGREE_DIGITS
+from layers.feature_sql import Statement
 from layers.model import Layer
-from layers.read import (
-    FeaturePage,
-    FeatureQuery,
-    Statement,
-    compiled,
-    feature_columns,
-    in_bbox,
-    page_of,
-)
+from layers.row_text import PROPERTIES
+from layers.sql import ident
 from layers.sqlstates import meant_errors
 from layers.store import Store
 from layers.tables import HISTORY_VIEWS, content_names, history_table, layer_table
 
-REVISION = """
-    SELECT max(revision) FILTER (WHERE $2::timestamptz IS NULL OR made_at <= $2) AS revision,
-           min(revision) AS first, min(made_at) AS since
-    FROM quartier.public_revisions WHERE layer_id = $1"""
+DIALECT: sa.Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 KINDS = ("added", "changed", "removed")
 MAX_CHANGES = 1_000  # on a page of differences
 
@@ -57,32 +49,6 @@ class Diff:
     next_after: int | None
 
 
-async def resolve(store: Store, layer_id: str, parameter: str, asked: str) -> int:
-    """The revision that a number or an instant means; raises QueryRefused for none."""
-    moment: datetime | None = None
-    if not (asked.isascii() and asked.isdigit()):
-        try:
-            moment = datetime.fromisoformat(asked)
-        except ValueError:
-            fix = "write a revision such as 12, or an instant such as 2026-10-05T14:30:00Z"
-            raise QueryRefused(parameter, asked, fix) from None
-        if moment.tzinfo is None:
-            raise QueryRefused(parameter, asked, "say its time zone, such as Z or +02:00")
-    row = await store.fetchrow(REVISION, layer_id, moment)
-    newest, first = row["revision"], row["first"] or 0
-    kept = f"the past is kept from revision {first} on"
-    kept += f", which is of {row['since']:%Y-%m-%dT%H:%M:%SZ}" if row["since"] else ""
-    if moment is not None:
-        if newest is None:
-            raise QueryRefused(parameter, asked, kept if first > 1 else "the layer had no rows yet")
-        return int(newest)
-    if len(asked) > 18 or int(asked) > (newest or 0):
-        raise QueryRefused(parameter, asked, f"the newest revision is {newest or 0}")
-    if first > 1 and int(asked) < first:
-        raise QueryRefused(parameter, asked, kept)
-    return int(asked)
-
-
 def as_of(
     layer: Layer,
     revision: int,
@@ -100,40 +66,6 @@ def as_of(
     ]
     selects = [narrow(*part) if narrow else part[0] for part in parts]
     return sa.select(sa.union_all(*(each.subquery().select() for each in selects)).subquery("t"))
-
-
-def page_statement(query: FeatureQuery, revision: int) -> Statement:
-    """As `layers.read.page_statement`, of a past revision: each table is walked in order of fid no
-    further than a page.
-    """
-
-    def narrow(chosen: sa.Select[Any], table: Any) -> sa.Select[Any]:
-        there = chosen.where(table.c.fid > query.after, *in_bbox(query, table))
-        return there.order_by(table.c.fid).limit(query.limit + 1)
-
-    rows = as_of(query.layer, revision, narrow).subquery("t")
-    chosen = sa.select(*feature_columns(query.layer, rows))
-    return compiled(chosen.order_by(rows.c.fid).limit(query.limit + 1))
-
-
-def count_statement(query: FeatureQuery, revision: int) -> Statement:
-    def narrow(chosen: sa.Select[Any], table: Any) -> sa.Select[Any]:
-        return chosen.where(*in_bbox(query, table))
-
-    rows = as_of(query.layer, revision, narrow).subquery("t")
-    return compiled(sa.select(sa.func.count()).select_from(rows))
-
-
-async def read_past_page(store: Store, query: FeatureQuery, revision: int) -> FeaturePage:
-    """A page of the layer as it was at a revision, all of one snapshot."""
-    page, count = page_statement(query, revision), count_statement(query, revision)
-    async with (
-        store.connection() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        rows = await connection.fetch(page.sql, *page.args)
-        matched = await connection.fetchval(count.sql, *count.args)
-    return page_of(query, rows, matched, revision)
 
 
 def _differences(query: DiffQuery) -> tuple[sa.Select[Any], dict[str, Any]]:
@@ -184,7 +116,7 @@ def diff_statements(query: DiffQuery) -> tuple[Statement, Statement]:
     fid = parts["touched"].c.fid
     page = chosen.where(fid > query.after).order_by(fid).limit(query.limit + 1)
     for name in ("before", "after"):
-        whole = feature_columns(query.layer, parts[name])[1]
+        whole = feature_column(query.layer, parts[name])
         there = sa.case((parts[name].c.fid.is_not(None), whole))
         page = page.add_columns(there.label(f"{name}_feature"))
     if query.layer.has_geometry:
@@ -193,6 +125,30 @@ def diff_statements(query: DiffQuery) -> tuple[Statement, Statement]:
     whole_ = chosen.subquery("d")
     counted = sa.select(whole_.c.kind, sa.func.count().label("n")).group_by(whole_.c.kind)
     return compiled(page), compiled(counted)
+
+
+def feature_column(layer: Layer, table: sa.FromClause) -> sa.ColumnElement[Any]:
+    """A feature of a table as a GeoJSON text."""
+    geometry: sa.ColumnElement[Any] = sa.literal("null")
+    if layer.has_geometry:
+        as_text = sa.func.ST_AsGeoJSON(table.c.geom, sa.literal_column(str(DEGREE_DIGITS)))
+        geometry = sa.func.coalesce(as_text, "null")
+    named = sa.select(*(table.c[column.name] for column in layer.columns)).correlate(table)
+    row = named.subquery(PROPERTIES)
+    whole: sa.ColumnClause[Any] = sa.literal_column(ident(PROPERTIES))
+    properties = sa.select(sa.func.row_to_json(whole)).select_from(row)
+    feature = sa.func.concat(
+        '{"type":"Feature","id":', table.c.fid, ',"geometry":', geometry, ',"properties":',
+        properties.scalar_subquery(), "}",
+    )  # fmt: skip
+    return feature.label("feature")
+
+
+def compiled(statement: sa.Select[Any]) -> Statement:
+    """The statement as asyncpg takes it."""
+    compiled = statement.compile(dialect=DIALECT)
+    values = compiled.params
+    return Statement(str(compiled), tuple(values[name] for name in compiled.positiontup or ()))
 
 
 async def read_diff(store: Store, query: DiffQuery) -> Diff:

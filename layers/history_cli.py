@@ -23,10 +23,10 @@ from layers.history import (
     RolledBack,
     declared_layer,
     read_diff,
-    resolve,
     roll_back,
 )
 from layers.model import Layer
+from layers.revisions import resolve
 from layers.settings import StoreSettings
 from layers.store import Store
 

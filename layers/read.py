@@ -1,57 +1,64 @@
-"""Questions about the features of a layer, as values, and the statements that answer them."""
+"""Features as they are asked for: pages with their count and revision, single ones, all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+import asyncpg
 
 from layers.catalog import Bounds
 from layers.errors import QueryRefused
-from layers.model import Layer
-from layers.sql import ident
+from layers.feature_query import Cursor, FeatureQuery
+from layers.feature_sql import Statement, count_statement, page_statement, revision_of
+from layers.filters.canonical import conjunction
+from layers.filters.nodes import EVERYTHING, Compare, Kind, Literal, Property
+from layers.filters.queryables import FID
+from layers.plan_cost import refuse_what_costs_too_much
+from layers.revisions import resolve
+from layers.row_text import GEOJSON, Form
 from layers.store import Store
-from layers.tables import layer_table
 
-MAX_LIMIT = 10_000
-GEOJSON_DIGITS = 9  # 0.1 mm; what was stored, without the noise of its last bits
-MERCATOR_SAFE_LATITUDE = 85.0  # beyond it the index on tile_geom does not hold every row
-PROPERTIES = "#properties"  # an alias that no declared column can have
-DIALECT: sa.Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
-
-
-class Statement(NamedTuple):
-    """SQL with $1, $2 … and the values for them."""
-
-    sql: str
-    args: tuple[object, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureQuery:
-    """Which features of a layer: in a bbox (longitude first), after a fid, at most `limit`."""
-
-    layer: Layer
-    bbox: Bounds | None = None
-    after: int = 0
-    limit: int = 100
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.limit <= MAX_LIMIT:
-            raise QueryRefused("limit", self.limit, f"write a number from 1 to {MAX_LIMIT}")
+COUNT_MS = 2_000  # after which a page says nothing of how many there are
+BATCH = 2_000  # rows of a stream at once
+UNKNOWN = -1  # a count that took too long
+NOT_KEPT = 0  # in the place of a revision that the past is not kept from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeaturePage:
-    """Features as GeoJSON texts, in order of fid, all of one snapshot at `revision`."""
+    """The features of a page as lines of UTF-8, all of one snapshot at `revision`.
 
-    features: tuple[str, ...]
-    next_after: int | None
-    matched: int
+    `matched` None: counting took longer than a page is worth.
+    """
+
+    body: bytes
+    returned: int
+    following: Cursor | None
+    matched: int | None
     revision: int
+
+
+class Counts:
+    """How many features matched, while the layer stays at the revision they were counted at.
+
+    Counting takes a hundred times as long as a page, and every page of a walk has the same count.
+    """
+
+    def __init__(self, most: int = 1000) -> None:
+        self._most = most
+        self._known: dict[tuple[str, int], int] = {}
+
+    def get(self, query: FeatureQuery, revision: int) -> int | None:
+        """The count, UNKNOWN where it is known to take too long, None where nobody has tried."""
+        return self._known.get((query.matches, revision))
+
+    def put(self, query: FeatureQuery, revision: int, matched: int) -> None:
+        if len(self._known) >= self._most:
+            self._known.clear()
+        self._known[query.matches, revision] = matched
 
 
 def parse_bbox(text: str) -> Bounds:
@@ -76,133 +83,160 @@ def parse_bbox(text: str) -> Bounds:
     return Bounds(west, south, east, north)
 
 
-def page_statement(query: FeatureQuery) -> Statement:
-    """One row a feature: `fid` and `feature`, a GeoJSON text; one more than the limit."""
-    table = layer_table(query.layer)
-    chosen = (
-        sa.select(*feature_columns(query.layer, table))
-        .where(table.c.fid > query.after, *in_bbox(query, table))
-        .order_by(table.c.fid)
-        .limit(query.limit + 1)
-    )
-    return compiled(chosen)
+@contextmanager
+def meant_by_filter() -> Iterator[None]:
+    """What the database cannot work out of a filter is said as the filter's fault."""
+    try:
+        yield
+    except (asyncpg.DataError, asyncpg.ProgramLimitExceededError) as exc:
+        raise QueryRefused("filter", "", f"cannot be worked out: {exc.args[0]}") from exc
+    except asyncpg.InternalServerError as exc:
+        if "GEOS" not in str(exc) and "Topology" not in str(exc) and "Relate" not in str(exc):
+            raise
+        raise QueryRefused("filter", "", f"cannot be worked out: {exc.args[0]}") from exc
 
 
-def count_statement(query: FeatureQuery) -> Statement:
-    table = layer_table(query.layer)
-    return compiled(sa.select(sa.func.count()).select_from(table).where(*in_bbox(query, table)))
+async def read_page(
+    store: Store,
+    query: FeatureQuery,
+    counts: Counts,
+    form: Form = GEOJSON,
+    *,
+    expected: int | None = None,
+) -> FeaturePage:
+    """A page, its count and the revision, all of one snapshot. `expected`: the revision that the
+    layer is likely at.
 
-
-def feature_statement(layer: Layer, fid: int) -> Statement:
-    table = layer_table(layer)
-    return compiled(sa.select(*feature_columns(layer, table)).where(table.c.fid == fid))
-
-
-def feature_columns(layer: Layer, table: sa.FromClause) -> list[sa.ColumnElement[Any]]:
-    """`fid` and `feature`: GeoJSON put together as text in SQL, half as much again as json_agg
-    manages.
+    A page behind a cursor is of the revision that the walk began at, so that nothing is met twice
+    and nothing is missed however much is written meanwhile; where the past is not kept so long, it
+    is of the newest. Raises QueryRefused, QueryTooCostly, StoreBusy, StoreUnavailable.
     """
-    geometry: sa.ColumnElement[Any] = sa.literal("null")
-    if layer.has_geometry:
-        as_text = sa.func.ST_AsGeoJSON(table.c.geom, sa.literal_column(str(GEOJSON_DIGITS)))
-        geometry = sa.func.coalesce(as_text, "null")
-    named = sa.select(*(table.c[column.name] for column in layer.columns)).correlate(table)
-    row = named.subquery(PROPERTIES)
-    whole: sa.ColumnClause[Any] = sa.literal_column(ident(PROPERTIES))
-    properties = sa.select(sa.func.row_to_json(whole)).select_from(row)
-    feature = sa.func.concat(
-        '{"type":"Feature","id":', table.c.fid, ',"geometry":', geometry, ',"properties":',
-        properties.scalar_subquery(), "}",
-    )  # fmt: skip
-    return [table.c.fid, feature.label("feature")]
+    query = await _as_the_walk_began(store, query, expected)
+    page = page_statement(query, form.line(query), form.separator)
+    with meant_by_filter():
+        await refuse_what_costs_too_much(store, query, page)
+        row = await _with_known_count(store, query, counts, page, expected)
+        if row is None:
+            return await _with_count(store, query, counts, page)
+    if _has_moved_on(query, row):
+        return await read_page(store, query, counts, form, expected=row["revision"])
+    return _page_of(query, row, counts.get(query, _revision(query, row)))
 
 
-def in_bbox(query: FeatureQuery, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
-    """The condition that a row lies in the box, if one is asked for; raises QueryRefused."""
-    if query.bbox is None:
-        return []
-    if not query.layer.has_geometry:
-        raise QueryRefused("bbox", ",".join(map(str, query.bbox)), "this layer has no geometry")
-    boxes = [query.bbox]
-    if query.bbox.west > query.bbox.east:
-        boxes = [query.bbox._replace(east=180.0), query.bbox._replace(west=-180.0)]
-    return [sa.or_(*(_intersects(box, table) for box in boxes))]
+async def _as_the_walk_began(
+    store: Store, query: FeatureQuery, expected: int | None
+) -> FeatureQuery:
+    after = query.after
+    if after is None or query.as_of is not None or after.revision in (expected, NOT_KEPT):
+        return query
+    try:
+        began = await resolve(store, query.layer.id, "cursor", str(after.revision))
+    except QueryRefused:
+        return replace(query, after=replace(after, revision=NOT_KEPT))
+    return replace(query, as_of=began)
 
 
-def _intersects(box: Bounds, table: sa.FromClause) -> sa.ColumnElement[bool]:
-    srid: sa.ColumnClause[Any] = sa.literal_column("4326")
-    envelope = sa.func.ST_MakeEnvelope(*map(_number, box), srid)
-    if box.west == box.east or box.south == box.north:  # no area, so no polygon
-        corners = (sa.func.ST_Point(*map(_number, pair), srid) for pair in (box[:2], box[2:]))
-        envelope = sa.func.ST_Envelope(sa.func.ST_MakeLine(*corners))
-    exact: sa.ColumnElement[bool] = sa.func.ST_Intersects(table.c.geom, envelope)
-    if max(-box.south, box.north) > MERCATOR_SAFE_LATITUDE or "tile_geom" not in table.c:
-        return exact
-    # The index is on tile_geom: transform the box, never the column, and a metre more of it.
-    reach = sa.func.ST_Expand(sa.func.ST_Transform(envelope, sa.literal_column("3857")), 1.0)
-    return sa.and_(table.c.tile_geom.op("&&")(reach), exact)
+def _has_moved_on(query: FeatureQuery, row: Any) -> bool:
+    """Whether a page behind a cursor turns out to be of a later revision than its walk."""
+    if query.after is None or query.as_of is not None or query.after.revision == NOT_KEPT:
+        return False
+    return bool(query.after.revision != row["revision"])
 
 
-def _number(value: float) -> sa.ColumnElement[float]:
-    return sa.cast(sa.literal(value), sa.Double)
+async def _with_known_count(
+    store: Store, query: FeatureQuery, counts: Counts, page: Statement, expected: int | None
+) -> Any:
+    """The page alone, where its count is known already; else nothing."""
+    revision = query.as_of if query.as_of is not None else expected
+    if revision is None or counts.get(query, revision) is None:
+        return None
+    row = await store.fetchrow(page.sql, *page.args)
+    return row if counts.get(query, _revision(query, row)) is not None else None
 
 
-def compiled(statement: sa.Select[Any]) -> Statement:
-    """The statement as asyncpg takes it."""
-    compiled = statement.compile(dialect=DIALECT)
-    values = compiled.params
-    return Statement(str(compiled), tuple(values[name] for name in compiled.positiontup or ()))
+async def _with_count(
+    store: Store, query: FeatureQuery, counts: Counts, page: Statement
+) -> FeaturePage:
+    async with _snapshot(store) as connection:
+        row = await connection.fetchrow(page.sql, *page.args)
+        revision = _revision(query, row)
+        matched = counts.get(query, revision)
+        if matched is None and query.after is None and not _is_cut(query, row):
+            matched = row["found"]
+        if matched is None:
+            matched = await _counted(connection, query)
+    counts.put(query, revision, matched)
+    return _page_of(query, row, matched)
 
 
-class Counts:
-    """How many features matched, while the layer stays at the revision they were counted at.
-
-    Counting takes a hundred times as long as a page, and every page of a walk has the same count.
-    """
-
-    def __init__(self, most: int = 1000) -> None:
-        self._most = most
-        self._known: dict[tuple[str, Bounds | None], tuple[int, int]] = {}
-
-    def get(self, query: FeatureQuery, revision: int) -> int | None:
-        known = self._known.get((query.layer.id, query.bbox))
-        return known[1] if known and known[0] == revision else None
-
-    def put(self, query: FeatureQuery, revision: int, matched: int) -> None:
-        if len(self._known) >= self._most:
-            self._known.clear()
-        self._known[query.layer.id, query.bbox] = (revision, matched)
+async def _counted(connection: Any, query: FeatureQuery) -> int:
+    statement = count_statement(query)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL statement_timeout = {COUNT_MS}")
+            return int((await connection.fetchrow(statement.sql, *statement.args))["matched"])
+    except asyncpg.QueryCanceledError:
+        return UNKNOWN
 
 
-async def read_page(store: Store, query: FeatureQuery, counts: Counts) -> FeaturePage:
-    """A page, its count and the revision, all of one snapshot."""
-    page, count = page_statement(query), count_statement(query)
-    state = "SELECT revision FROM quartier.public_state WHERE layer_id = $1"
+@asynccontextmanager
+async def _snapshot(store: Store) -> AsyncIterator[Any]:
     async with (
         store.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        rows = await connection.fetch(page.sql, *page.args)
-        revision = await connection.fetchval(state, query.layer.id)
-        if (matched := counts.get(query, revision)) is None:
-            matched = await connection.fetchval(count.sql, *count.args)
-            counts.put(query, revision, matched)
-    return page_of(query, rows, matched, revision)
+        yield connection
 
 
-def page_of(query: FeatureQuery, rows: Sequence[Any], matched: int, revision: int) -> FeaturePage:
-    """The page that these rows make; there is another where one more came than was asked for."""
-    shown = rows[: query.limit]
+def _revision(query: FeatureQuery, row: Any) -> int:
+    return int(row["revision"] or 0) if query.as_of is None else query.as_of
+
+
+def _is_cut(query: FeatureQuery, row: Any) -> bool:
+    return query.limit is not None and row["found"] > query.limit
+
+
+def _page_of(query: FeatureQuery, row: Any, matched: int | None) -> FeaturePage:
+    revision, following = _revision(query, row), None
+    if _is_cut(query, row):
+        keys = tuple(row[f"k{number}"] for number in range(1, len(query.sort) + 1))
+        following = Cursor(revision, row["last"], keys, query.order)
     return FeaturePage(
-        features=tuple(row["feature"] for row in shown),
-        next_after=shown[-1]["fid"] if len(rows) > query.limit else None,
-        matched=matched,
+        body=row["body"] or b"",
+        returned=min(row["found"], query.limit or row["found"]),
+        following=following,
+        matched=None if matched == UNKNOWN else matched,
         revision=revision,
     )
 
 
-async def read_feature(store: Store, layer: Layer, fid: int) -> str | None:
-    """One feature as a GeoJSON text, or None."""
-    statement = feature_statement(layer, fid)
-    row = await store.fetchrow(statement.sql, *statement.args)
-    return row["feature"] if row else None
+async def read_feature(
+    store: Store, query: FeatureQuery, fid: int, form: Form = GEOJSON
+) -> tuple[int, bytes | None]:
+    """The revision, and one feature of those that the query asks for as a line, or None."""
+    this = Compare("=", Property(FID, Kind.INTEGER), Literal(fid, Kind.INTEGER))
+    where = this if query.where == EVERYTHING else conjunction((this, query.where))
+    one = replace(query, where=where, limit=1)
+    statement = page_statement(one, form.line(one), "")
+    with meant_by_filter():
+        row = await store.fetchrow(statement.sql, *statement.args)
+    return _revision(query, row), row["body"]
+
+
+@asynccontextmanager
+async def reading_rows(
+    store: Store, query: FeatureQuery, statement: Statement
+) -> AsyncIterator[tuple[int, AsyncIterator[Sequence[Any]]]]:
+    """The revision of a snapshot, and the rows of a statement in it, some at a time."""
+    with meant_by_filter():
+        await refuse_what_costs_too_much(store, query, statement)
+        async with _snapshot(store) as connection:
+            found = await connection.fetchval(f"SELECT {revision_of(query.layer)}")
+            cursor = await connection.cursor(statement.sql, *statement.args)
+            revision = query.as_of if query.as_of is not None else int(found or 0)
+            yield revision, _batches(cursor)
+
+
+async def _batches(cursor: Any) -> AsyncIterator[Sequence[Any]]:
+    while rows := await cursor.fetch(BATCH):
+        yield rows

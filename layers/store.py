@@ -27,10 +27,11 @@ class Store:
     """At most `size` connections, at most `queue` callers waiting for one.
 
     A query that runs longer than `timeout_s` is cancelled by PostgreSQL. `writes` lets functions
-    write that the login may call.
+    write that the login may call. `custom_plans`: each question is planned for its own values.
+    `cost_ceiling`: what a question may cost that is asked by a filter.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a limit
         self,
         url: str,
         *,
@@ -38,11 +39,16 @@ class Store:
         queue: int = 64,
         timeout_s: float = 10.0,
         writes: bool = False,
+        cost_ceiling: float = 1_500_000.0,
+        custom_plans: bool = False,
     ) -> None:
         self.url = url
+        self.cost_ceiling = cost_ceiling
         self._size = size
         self._queue = queue
         self._settings = QUERY_SETTINGS | {"statement_timeout": str(int(timeout_s * 1000))}
+        if custom_plans:
+            self._settings["plan_cache_mode"] = "force_custom_plan"
         if writes:
             self._settings["default_transaction_read_only"] = "off"
         self._pool: asyncpg.Pool | None = None

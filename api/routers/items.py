@@ -1,117 +1,193 @@
-"""`/collections/{id}/items` and `/diff`: the features of a layer, each answer with its revision."""
+"""`/collections/{id}/items` and `/search`: features, each answer with its revision."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from api.deps import BaseUrlDep, CountsDep, LayerDep, StoreDep, refuse_unknown_parameters
-from api.links import GEOJSON, as_json, link, with_parameters
+from api import feature_docs
+from api.deps import BaseUrlDep, CountsDep, LayerDep, StoreDep
+from api.feature_answers import FORMS, LINES, Asking, feature_collection, lines
+from api.feature_params import Wanted, read_asked, wanted
+from api.feature_streams import Exports, stream_flatgeobuf, stream_lines
+from api.links import link
+from api.negotiate import chosen
+from layers.catalog import PublishedLayer
 from layers.errors import FeatureNotFound, QueryRefused
-from layers.history import MAX_CHANGES, DiffQuery, read_diff, read_past_page, resolve
-from layers.read import MAX_LIMIT, FeaturePage, FeatureQuery, parse_bbox, read_feature, read_page
+from layers.read import Counts, read_feature, read_page
+from layers.revisions import resolve
+from layers.store import Store
 
-DEFAULT_LIMIT = 100
-router = APIRouter(tags=["analysts"], dependencies=[Depends(refuse_unknown_parameters)])
-
-
-async def feature_query(
-    layer: LayerDep,
-    bbox: Annotated[str | None, Query(description="west,south,east,north in degrees")] = None,
-    limit: Annotated[
-        int, Query(ge=1, le=MAX_LIMIT, description="features on a page")
-    ] = DEFAULT_LIMIT,
-    cursor: Annotated[str | None, Query(description="from the link `next`; opaque")] = None,
-) -> FeatureQuery:
-    """The question that the parameters ask; raises QueryRefused."""
-    return FeatureQuery(
-        layer=layer.layer,
-        bbox=None if bbox is None else parse_bbox(bbox),
-        limit=limit,
-        after=_after(cursor),
-    )
+router = APIRouter(tags=["analysts"])
+ITEM_PARAMETERS = ("crs", "f", "properties", "skipGeometry", "precision", "zoom", "as_of")
+ITEM_FORMS = {name: FORMS[name] for name in ("geojson", "json")}
+JSON_FORMS = {name: FORMS[name] for name in ("geojson", "json")}
 
 
-def _after(cursor: str | None) -> int:
-    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 17):
-        raise QueryRefused("cursor", cursor, "use the link `next` of a page as it stands")
-    return int(cursor or 0)
-
-
-@router.get("/collections/{collection_id}/items", summary="Features, a page at a time")
-async def list_items(  # noqa: PLR0913
+@router.get(
+    "/collections/{collection_id}/items",
+    summary="Features, a page at a time",
+    openapi_extra=feature_docs.ITEMS,
+    responses=feature_docs.RESPONSES,
+)
+async def list_items(
     request: Request,
-    query: Annotated[FeatureQuery, Depends(feature_query)],
+    layer: LayerDep,
     store: StoreDep,
     counts: CountsDep,
     base_url: BaseUrlDep,
-    as_of: Annotated[
-        str | None, Query(description="as the layer was: a revision, or an instant (RFC 3339)")
-    ] = None,
 ) -> Response:
-    if as_of is None:
-        page = await read_page(store, query, counts)
-    else:
-        revision = await resolve(store, query.layer.id, "as_of", as_of)
-        page = await read_past_page(store, query, revision)
-    return Response(_collection(request, base_url, query, page), media_type=GEOJSON)
+    asked = read_asked(request.query_params.multi_items(), layer)
+    form = chosen(FORMS, asked.get("f"), request.headers.get("accept"))
+    asking, said = await _asking(layer, store, base_url, asked, form)
+    if (held := _unchanged(request, asking)) is not None:
+        return held
+    if form == "fgb" or (form in LINES and said.limit is None and asking.query.after is None):
+        return await _whole(request, asking, said, store)
+    page = await _page(asking, store, counts)
+    headers = asking.headers(page.revision)
+    if form in LINES:
+        if (following := asking.next_url(page)) is not None:
+            headers["link"] = f'<{following}>; rel="next"'
+        body = lines(asking, page.body, is_first=asking.query.after is None)
+        return Response(body, headers=headers | {"content-type": FORMS[form]})
+    return _collection(asking, feature_collection(asking, page), headers)
 
 
-def _collection(request: Request, base_url: str, query: FeatureQuery, page: FeaturePage) -> bytes:
-    """The features are texts already: only what stands around them is made here."""
-    base = f"{base_url}/collections/{query.layer.id}/items"
-    asked = {name: value for name, value in request.query_params.items() if name != "cursor"}
-    links = [link("self", with_parameters(base, dict(request.query_params)), GEOJSON)]
-    if page.next_after is not None:
-        asked["cursor"] = str(page.next_after)
-        links.append(link("next", with_parameters(base, asked), GEOJSON))
-    around = {
-        "numberMatched": page.matched,
-        "numberReturned": len(page.features),
-        "revision": page.revision,
-        "links": links,
+def _collection(asking: Asking, body: bytes, headers: dict[str, str]) -> Response:
+    return Response(body, headers=headers | {"content-type": FORMS[asking.form]})
+
+
+async def _asking(
+    layer: PublishedLayer, store: Store, base_url: str, asked: dict[str, Any], form: str
+) -> tuple[Asking, Wanted]:
+    said = wanted(asked, layer)
+    query = said.query
+    if said.as_of is not None:
+        query = replace(query, as_of=await resolve(store, layer.id, "as_of", said.as_of))
+    here = f"{base_url}/collections/{layer.id}/items"
+    return Asking(layer, here, asked, form, query), said
+
+
+async def _page(asking: Asking, store: Store, counts: Counts) -> Any:
+    form = LINES.get(asking.form)
+    expected = asking.published.revision
+    if form is None:
+        return await read_page(store, asking.query, counts, expected=expected)
+    return await read_page(store, asking.query, counts, form, expected=expected)
+
+
+async def _whole(request: Request, asking: Asking, said: Wanted, store: Store) -> Response:
+    """All features that match, however many: a file that is made while it is sent."""
+    exports: Exports = request.state.exports
+    query = asking.query
+    if said.limit is None and query.after is None:
+        query = replace(query, limit=None)
+    every = replace(asking, query=query)
+    packed = "gzip" in request.headers.get("accept-encoding", "")
+    if asking.form == "fgb":
+        return await stream_flatgeobuf(every, store, exports)
+    return await stream_lines(every, store, exports, packed=packed)
+
+
+def _unchanged(request: Request, asking: Asking) -> Response | None:
+    """The news that a client has this answer, before anything is asked of the database."""
+    held = request.headers.get("if-none-match")
+    if held is None:
+        return None
+    tag = asking.etag(asking.published.revision)
+    if held.strip() != "*" and tag not in [each.strip() for each in held.split(",")]:
+        return None
+    headers = asking.headers(asking.published.revision)
+    kept = ("etag", "cache-control", "vary", "quartier-revision")
+    return Response(status_code=304, headers={name: headers[name] for name in kept})
+
+
+@router.post(
+    "/collections/{collection_id}/search",
+    summary="The same with a body, for filters that are too long for an address",
+    openapi_extra=feature_docs.SEARCH,
+    responses=feature_docs.RESPONSES,
+)
+async def search_items(
+    request: Request, layer: LayerDep, store: StoreDep, counts: CountsDep, base_url: BaseUrlDep
+) -> Response:
+    if request.query_params:
+        name, value = next(iter(request.query_params.items()))
+        raise QueryRefused(name, value, "parameters of a search stand in its body")
+    body = await _body(request, layer)
+    form = chosen(JSON_FORMS, body.get("f"), request.headers.get("accept"))
+    asking, _ = await _asking(layer, store, base_url, body, form)
+    page = await _page(asking, store, counts)
+    here = f"{base_url}/collections/{layer.id}/search"
+    links: list[dict[str, Any]] = [link("self", here, FORMS[form])]
+    if page.following is not None:
+        following = {**body, "cursor": page.following.encode()}
+        links.append({**link("next", here, FORMS[form]), "method": "POST", "body": following})
+    headers = asking.headers(page.revision)
+    del headers["etag"]
+    return _collection(asking, feature_collection(asking, page, links), headers)
+
+
+async def _body(request: Request, layer: PublishedLayer) -> dict[str, Any]:
+    try:
+        body = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as exc:
+        raise QueryRefused("body", "", f"is no JSON: {exc}") from None
+    if not isinstance(body, dict):
+        raise QueryRefused("body", "", 'is no object of parameters, such as {"limit": 10}')
+    plain = {name: value for name, value in body.items() if value is not None}
+    for name, value in plain.items():
+        listed = isinstance(value, list) and not any(isinstance(v, dict | list) for v in value)
+        if not (isinstance(value, str | int | float) or listed or name == "filter"):
+            raise QueryRefused(name, str(value)[:60], "write a text, a number or a list of them")
+    read_asked([(name, "") for name in plain], layer)
+    return {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in plain.items()
     }
-    head = b'{"type":"FeatureCollection",' + orjson.dumps(around)[1:-1]
-    return head + b',"features":[' + ",".join(page.features).encode() + b"]}"
 
 
-@router.get("/collections/{collection_id}/diff", summary="What differs between two revisions")
-async def get_diff(  # noqa: PLR0913
+@router.get(
+    "/collections/{collection_id}/items/{fid}",
+    summary="One feature",
+    openapi_extra=feature_docs.ITEM,
+    responses=feature_docs.RESPONSES,
+)
+async def get_item(
+    request: Request,
+    fid: str,
     layer: LayerDep,
     store: StoreDep,
     base_url: BaseUrlDep,
-    since: Annotated[str, Query(description="a revision, or an instant (RFC 3339)")],
-    until: Annotated[
-        str | None, Query(description="a revision, or an instant; now without it")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_CHANGES, description="changes on a page")] = 100,
-    cursor: Annotated[str | None, Query(description="from the link `next`; opaque")] = None,
 ) -> Response:
-    first = await resolve(store, layer.id, "since", since)
-    last = await resolve(store, layer.id, "until", until or "9999-12-31T23:59:59Z")
-    if first > last:
-        raise QueryRefused("since", since, f"is later than until, revision {last}")
-    query = DiffQuery(layer=layer.layer, since=first, until=last, after=_after(cursor), limit=limit)
-    found = await read_diff(store, query)
-    here = f"{base_url}/collections/{layer.id}/diff"
-    asked = {"since": str(first), "until": str(last), "limit": str(limit)}
-    links = [link("self", with_parameters(here, asked), "application/json")]
-    if found.next_after is not None:
-        more = asked | {"cursor": str(found.next_after)}
-        links.append(link("next", with_parameters(here, more), "application/json"))
-    return as_json({
-        "layer": layer.id, "since": first, "until": last, "counts": found.counts,
-        "changes": found.changes, "links": links,
-    })  # fmt: skip
-
-
-@router.get("/collections/{collection_id}/items/{fid}", summary="One feature")
-async def get_item(fid: str, layer: LayerDep, store: StoreDep) -> Response:
+    asked = read_asked(request.query_params.multi_items(), layer)
+    for name, value in asked.items():
+        if name not in ITEM_PARAMETERS:
+            fix = f"is for many features; one takes {', '.join(ITEM_PARAMETERS)}"
+            raise QueryRefused(name, value, fix)
+    form = chosen(ITEM_FORMS, asked.get("f"), request.headers.get("accept"))
+    found, _ = await _asking(layer, store, base_url, asked, form)
+    asking = replace(found, here=f"{found.here}/{fid}")
     if not (fid.isascii() and fid.isdigit() and len(fid) < 17):
         raise FeatureNotFound(layer.id, fid)
-    feature = await read_feature(store, layer.layer, int(fid))
-    if feature is None:
+    revision, feature = await read_feature(store, asking.query, int(fid))
+    if not feature:
         raise FeatureNotFound(layer.id, fid)
-    return Response(feature, media_type=GEOJSON)
+    if (held := _unchanged(request, asking)) is not None:
+        return held
+    return _collection(asking, _with_links(asking, revision, feature), asking.headers(revision))
+
+
+def _with_links(asking: Asking, revision: int, feature: bytes) -> bytes:
+    """One feature with what stands around it: its links and its revision."""
+    here, collection = asking.here, asking.here.rpartition("/items/")[0]
+    links = [
+        link("self", here, FORMS[asking.form]),
+        link("collection", collection, "application/json"),
+    ]
+    around = orjson.dumps({"revision": revision, "links": links})[1:]
+    return feature[:-1] + b"," + around

@@ -33,6 +33,8 @@ class Queryables:
     properties: Mapping[str, Property]
     zone: ZoneInfo
     today: date
+    start: str | None = None  # the column that tells when a feature was or began
+    end: str | None = None  # and when it ended
 
     @classmethod
     def of(cls, layer: Layer, now: datetime | None = None) -> Queryables:
@@ -46,7 +48,9 @@ class Queryables:
             found[GEOM] = Property(GEOM, Kind.GEOMETRY)
             found.setdefault(GEOMETRY, found[GEOM])
         zone = ZoneInfo(layer.time_zone)
-        return cls(found, zone, (now or datetime.now(UTC)).astimezone(zone).date())
+        today = (now or datetime.now(UTC)).astimezone(zone).date()
+        start, end = (layer.time.start, layer.time.end) if layer.time else (None, None)
+        return cls(found, zone, today, start, end)
 
     def named(self, name: str) -> Property:
         """The property of this name; raises FilterRefused with those that are like it."""

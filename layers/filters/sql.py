@@ -33,6 +33,7 @@ from layers.filters.nodes import (
     Spatial,
     Truth,
 )
+from layers.filters.requests import TEXTS
 from layers.filters.temporal import DAY_OF
 from layers.sql import ident
 from layers.values import Values
@@ -183,6 +184,8 @@ class Condition:
     def _(self, node: Function) -> str:
         if node.name in FOLDED:
             return f"{FOLDED[node.name]}({self.value(node.args[0])})"
+        if node.name == TEXTS:
+            return f"concat_ws(chr(10), {', '.join(map(self.value, node.args))})"
         if node.name == DAY_OF:
             return f"({self._local(node.args[0])})::date"
         return f"({FUNCTIONS[node.name].sql.format(*map(self._local, node.args))})"

@@ -20,6 +20,7 @@ from typing import Any
 import mapbox_vector_tile
 import mercantile
 import numpy as np
+import orjson
 import pytest
 import shapely
 
@@ -34,7 +35,8 @@ ROWS = 10_000
 NUMBER = re.compile(rb"-?\d+\.\d+")
 LINKS = re.compile(rb'"links":\[.*?\]')  # which repeat what was asked
 MADE = re.compile(  # when the city was made, not when a crime was committed
-    rb'(?<="updated":)"[^"]*"|(?<="changed_at":)"[^"]*"|(?<="changed_at": )"[^"]*"'
+    rb'(?<="updated":)"[^"]*"|(?<="timeStamp":)"[^"]*"|(?<="changed_at":)"[^"]*"'
+    rb'|(?<="changed_at": )"[^"]*"'
     rb'|(?<=datetime=)"[^"]*"|\d{4}-\d\d-\d\d \d\d:\d\d'
     rb'|from revision \d+ on, which is of [^"]*'
 )
@@ -166,7 +168,31 @@ def ask_items(both: Cities) -> list[str]:
         for size in (1e-2, 1e-3, 1e-5, 0.0):
             box = f"{x - size:.9f},{y - size:.9f},{x + size:.9f},{y + size:.9f}"
             asked.append(f"?limit=1000&bbox={box}")
+    asked += [f"?limit=10000&{each}" for each in QUESTIONS]
+    asked += [f"?f={form}" for form in ("csv", "geojsonl", "geojsonseq", "fgb")]
+    for x, y in some_places(both, 12):
+        near = f"within_distance(geom,POINT({x:.9f} {y:.9f}),30)"
+        asked += [f"?filter={near}", f"?filter=NOT {near}&limit=5"]
     return ["/collections/crimes/items" + each for each in [*asked, "?bbox=2,3", "?limit=x"]]
+
+
+QUESTIONS = (
+    "sortby=street", "sortby=-at,number", "sortby=number&limit=50", "q=new street", "q=nowhere",
+    "kind=murder", "kind=theft&sortby=-street", "street=Nowhere", "at=2026-01-03", "number=n7",
+    "filter=street LIKE '%25e%25'", "filter=kind IN ('assault','murder') AND street IS NULL",
+    "filter=CASEI(street)=CASEI('nowhere')", "filter=fid < 100", "filter=since < 9",
+    "filter=weekday(at) = 5 OR hour(at) < 6", "filter=source_key = 'n7'", "filter=1/(fid-7) > 0",
+    "filter=S_WITHIN(geom,BBOX(2.3,48.81,2.32,48.83))",
+    "filter=distance(geom,POINT(2.35 48.85)) < 500",
+    "crs=EPSG:3857&precision=1", "skipGeometry=true&properties=street", "zoom=10&ids=1,2,3,4,5,6,7",
+)  # fmt: skip
+
+
+def search(both: Cities) -> list[str]:
+    """The same questions with a body, which stands behind the address here."""
+    bodies = [{"filter": f"S_INTERSECTS(geom,POINT({x} {y}))"} for x, y in some_places(both, 8)]
+    bodies += [{"sortby": ["-street"], "limit": 500}, {"q": "street", "kind": "theft"}]
+    return [f"/collections/crimes/search {orjson.dumps(body).decode()}" for body in bodies]
 
 
 def ask_one_by_one(_: Cities) -> list[str]:
@@ -210,6 +236,7 @@ DOORS: dict[str, Callable[[Cities], list[str]]] = {
     "/collections/{collection_id}": nothing_of_rows("/collections/crimes"),
     "/collections/{collection_id}/items": ask_items,
     "/collections/{collection_id}/items/{fid}": ask_one_by_one,
+    "/collections/{collection_id}/search": search,
     "/collections/{collection_id}/diff": ask_differences,
     "/tiles/{layers}.json": nothing_of_rows("/tiles/crimes.json"),
     "/tiles/{layers}/{z}/{x}/{y}.mvt": ask_tiles,
@@ -247,7 +274,11 @@ async def bodies(service: Service, paths: list[str]) -> list[tuple[str, int, byt
     """What it answers, but for the moments that it was made at, and its own figures."""
     answers = []
     for path in paths:
-        answer = await service.get(path)
+        address, _, sent = path.partition(" {")
+        if sent:
+            answer = await service.client.post(address, content="{" + sent)
+        else:
+            answer = await service.get(path)
         body = b"" if path == "/metrics" else MADE.sub(b'"then"', answer.content)
         answers.append((path, answer.status_code, body))
     return answers

@@ -1,0 +1,202 @@
+"""What a request for features asks: its parameters read into a FeatureQuery, each checked once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from api.deps import TRACKING
+from layers.catalog import PublishedLayer
+from layers.crs import CRS84, Crs, offered, parse_crs
+from layers.errors import QueryRefused
+from layers.feature_query import MAX_LIMIT, Cursor, FeatureQuery, parse_columns, parse_sort
+from layers.filters.canonical import compare, conjunction
+from layers.filters.errors import FilterRefused
+from layers.filters.nodes import Expression, Kind, Literal
+from layers.filters.queryables import Queryables
+from layers.filters.read import read_filter, read_tree
+from layers.filters.requests import Box, in_box, in_time, of_ids, with_words
+from layers.filters.values import clock, day, instant, moment, number, text
+from layers.model import Layer
+
+DEFAULT_LIMIT = 100
+MAX_ZOOM = 24
+PARAMETERS: dict[str, str] = {
+    "bbox": "west,south,east,north; features that meet the box",
+    "bbox-crs": "the system that bbox is in; CRS84 without it",
+    "crs": "the system that coordinates are wanted in; CRS84 without it",
+    "datetime": "a date, an instant, or an interval such as 2026-01-01/.. (RFC 3339)",
+    "filter": "CQL2, as text or as JSON",
+    "filter-lang": "cql2-text or cql2-json; without it, what the filter looks like",
+    "filter-crs": "the system of the shapes in filter; CRS84 without it",
+    "ids": "only these features: 3,7,12",
+    "q": "words to be found in the texts of a feature, whatever their case and accents",
+    "properties": "only these columns: genus,height; empty for none",
+    "skipGeometry": "true: features without their geometry",
+    "sortby": "columns to sort by: genus,-height",
+    "limit": f"features on a page, 1 to {MAX_LIMIT}",
+    "cursor": "from the link next; opaque",
+    "precision": "digits behind the point of coordinates",
+    "zoom": "shapes as coarse as maps of this zoom need them",
+    "as_of": "as the layer was: a revision, or an instant (RFC 3339)",
+    "f": "the form of the answer",
+}
+Asked = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The features asked for. `as_of` is still to be resolved; `limit` tells what was said."""
+
+    query: FeatureQuery
+    limit: int | None
+    as_of: str | None
+    by_clock: bool  # whether tomorrow the same words ask for other features
+
+
+def read_asked(items: list[tuple[str, str]], published: PublishedLayer) -> dict[str, str]:
+    """The parameters by their names; raises QueryRefused for one that is unknown or comes twice."""
+    asked: dict[str, str] = {}
+    known = {*PARAMETERS, *_simple(published.layer)}
+    for name, value in items:
+        if name.startswith(TRACKING) and name not in known:
+            continue
+        if name not in known:
+            raise QueryRefused(name, value, f"is not a parameter here; {_advice(name, known)}")
+        if name in asked:
+            raise QueryRefused(name, value, "is given more than once; give it once")
+        asked[name] = value
+    return asked
+
+
+def _advice(name: str, known: set[str]) -> str:
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean {near[0]}?"
+    return f"parameters are {', '.join(sorted(known))}"
+
+
+def _simple(layer: Layer) -> list[str]:
+    """The columns that may be asked for by name=value."""
+    found = Queryables.of(layer).properties.values()
+    return [
+        each.name for each in found
+        if each.kind not in (Kind.ARRAY, Kind.GEOMETRY) and each.name not in PARAMETERS
+    ]  # fmt: skip
+
+
+def wanted(asked: Asked, published: PublishedLayer) -> Wanted:
+    """What the parameters ask for; raises QueryRefused."""
+    layer = published.layer
+    known = Queryables.of(layer)
+    systems = offered(published.extent)
+    query = FeatureQuery(
+        layer=layer,
+        where=_where(asked, known, systems),
+        sort=parse_sort(_text(asked, "sortby"), layer) if asked.get("sortby") else (),
+        columns=parse_columns(asked["properties"], layer) if "properties" in asked else None,
+        geometry=not _flag(asked, "skipGeometry"),
+        crs=_crs(asked, "crs", systems),
+        digits=_whole(asked, "precision", 0, 15),
+        zoom=_whole(asked, "zoom", 0, MAX_ZOOM),
+        after=Cursor.decode(_text(asked, "cursor")) if "cursor" in asked else None,
+        limit=limit if (limit := _whole(asked, "limit", 1, MAX_LIMIT)) else DEFAULT_LIMIT,
+    )
+    by_clock = "today" in str(asked.get("filter", "")).lower()
+    return Wanted(query, limit, asked.get("as_of"), by_clock)
+
+
+def _where(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Expression:
+    """All conditions, in whatever words they were asked, as one."""
+    parts: list[Expression] = []
+    if "bbox" in asked:
+        box = Box.parse(asked["bbox"], _crs(asked, "bbox-crs", systems))
+        parts.append(in_box(box, known))
+    if "datetime" in asked:
+        parts.append(in_time(_text(asked, "datetime"), known))
+    if "ids" in asked:
+        parts.append(of_ids(_text(asked, "ids")))
+    if asked.get("q"):
+        parts.append(with_words(_text(asked, "q"), known))
+    if "filter" in asked:
+        parts.append(_filter(asked, known, systems))
+    parts += [
+        _equal(name, asked[name], known)
+        for name in asked
+        if name not in PARAMETERS
+    ]  # fmt: skip
+    return conjunction(parts)
+
+
+def _filter(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Expression:
+    crs, said = _crs(asked, "filter-crs", systems), asked["filter"]
+    language = asked.get("filter-lang")
+    if isinstance(said, str):
+        return read_filter(said, known, language=language, crs=crs)
+    if language not in (None, "cql2-json"):
+        raise QueryRefused("filter-lang", language, "a filter that is JSON is cql2-json")
+    return read_tree(said, known, crs=crs)
+
+
+READERS = {
+    Kind.TEXT: text, Kind.DATE: day, Kind.INSTANT: moment, Kind.TIME: clock,
+}  # fmt: skip
+
+
+def _equal(name: str, said: Any, known: Queryables) -> Expression:
+    """`genus=Tilia`: a column and the value it shall have."""
+    column = known.named(name)
+    fix = f"write {'an' if column.kind is Kind.INTEGER else 'a'} {column.kind}"
+    try:
+        literal = _literal(str(said), column.kind)
+        if column.kind is Kind.INSTANT and literal.kind is Kind.DATE:
+            from layers.filters.temporal import compared
+
+            return compared("=", column, literal, known.zone)
+        return compare("=", column, literal)
+    except FilterRefused as exc:
+        raise QueryRefused(name, said, str(exc)) from None
+    except ValueError:
+        raise QueryRefused(name, said, fix) from None
+
+
+def _literal(said: str, kind: Kind) -> Literal:
+    if kind is Kind.BOOLEAN:
+        if said not in ("true", "false"):
+            raise FilterRefused("write true or false")
+        return Literal(said == "true", kind)
+    if kind is Kind.INTEGER:
+        return number(int(said))
+    if kind is Kind.NUMBER:
+        return Literal(float(number(float(said)).value), kind)  # type: ignore[arg-type]
+    if kind is Kind.INSTANT:
+        return moment(said) if len(said) == 10 else instant(said)
+    return READERS[kind](said)
+
+
+def _crs(asked: Asked, name: str, systems: tuple[Crs, ...]) -> Crs:
+    return parse_crs(name, _text(asked, name), systems) if name in asked else CRS84
+
+
+def _text(asked: Asked, name: str) -> str:
+    value = asked[name]
+    if isinstance(value, list):  # from a body in JSON
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def _whole(asked: Asked, name: str, least: int, most: int) -> int | None:
+    if name not in asked:
+        return None
+    said = str(asked[name])
+    if not (said.isascii() and said.isdigit() and len(said) < 10 and least <= int(said) <= most):
+        raise QueryRefused(name, said[:60], f"write a whole number from {least} to {most}")
+    return int(said)
+
+
+def _flag(asked: Asked, name: str) -> bool:
+    said = str(asked.get(name, "false")).lower()
+    if said not in ("true", "false"):
+        raise QueryRefused(name, said[:60], "write true or false")
+    return said == "true"

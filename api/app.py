@@ -19,7 +19,18 @@ from api.body_limit import BodyLimit
 from api.door import Door
 from api.head import HeadAsGet
 from api.metrics import Meter
-from api.routers import changes, collections, health, items, metrics, runs, tilejson
+from api.ogc_tile_path import OgcTilePath
+from api.routers import (
+    changes,
+    collections,
+    health,
+    items,
+    landing,
+    metrics,
+    runs,
+    tilejson,
+    tilesets,
+)
 from api.settings import ApiSettings
 from api.streams import Streams
 from api.tile_path import TilePath
@@ -95,7 +106,7 @@ class Parts:
         )  # fmt: skip
 
 
-def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> TilesetPath:
+def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> OgcTilePath:
     """Everything that is served: tiles on the fast path, the rest through FastAPI.
 
     `on_start` is called in the running loop before anything is answered.
@@ -118,8 +129,10 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
         metrics,
         tilejson,
         changes,
+        landing,
         collections,
         items,
+        tilesets,
         styles_routes,
         runs,
         pages,
@@ -135,7 +148,8 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
     tile_path = TilePath(app, parts.renderer, parts.feed, parts.announcements, parts.hot_bytes)
-    return TilesetPath(tile_path, parts.tilesets, parts.feed)
+    of_tilesets = TilesetPath(tile_path, parts.tilesets, parts.feed)
+    return OgcTilePath(of_tilesets, tile_path, parts.feed)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from api.app import Parts, create_app
+from api.ogc_tile_path import OgcTilePath
 from api.settings import ApiSettings
 from api.tile_path import TilePath
 from api.tileset_path import TilesetPath
@@ -107,9 +108,10 @@ def application() -> FastAPI:
     """The application behind the fast path; it is made and never started."""
     url = "postgresql://nobody@localhost/nothing"
     served = create_app(Parts.from_settings(ApiSettings(web_database_url=url)))
-    assert isinstance(served, TilesetPath)
-    assert isinstance(served.app, TilePath)
-    inner = served.app._app
+    assert isinstance(served, OgcTilePath)
+    assert isinstance(served.app, TilesetPath)
+    assert isinstance(served.app.app, TilePath)
+    inner = served.app.app._app
     assert isinstance(inner, FastAPI)
     return inner
 

@@ -131,7 +131,7 @@ def item_page(request: Request, published: PublishedLayer, feature: Mapping[str,
     shown = {
         "layer": layer,
         "row": row,
-        "fields": list(zip(headings, row["values"], strict=True)),
+        "fields": list(zip(headings, row["cells"], strict=True)),
         "geometry": geometry["type"] if geometry else None,
         "on_the_map": _on_the_map(geometry, layer),
     }
@@ -156,7 +156,7 @@ def _row(
     return {
         "fid": feature["id"],
         "address": f"{layer['features']}/{feature['id']}?f=html",
-        "values": [_shown(properties.get(column.name), said) for column in columns],
+        "cells": [_shown(properties.get(column.name), said) for column in columns],
     }
 
 
@@ -204,10 +204,12 @@ def _page(
     request: Request, template: str, shown: Mapping[str, Any], plain: str = "json"
 ) -> Response:
     """The page, with a link to what programs are given; `plain` is that form's name."""
-    asked = dict(request.query_params) | {"f": plain}
-    alternate = with_parameters(request.url.path, {
-        name: value for name, value in asked.items() if name not in ("lang", "theme")
-    })  # fmt: skip
+    asked = {
+        name: value
+        for name, value in request.query_params.items()
+        if name not in ("f", "lang", "theme")
+    }
+    alternate = with_parameters("", {**asked, "f": plain})
     page = render(request, template, get_reader(request), {"alternate": alternate, **shown})
     page.headers["vary"] = "Accept, Accept-Language"
     return under_etag(request, page)

@@ -12,7 +12,7 @@ from api.conformance import PARTS
 from api.forms import under_etag
 from api.links import with_parameters
 from api.openapi import ANY_COLLECTION, collection_paths, general_paths
-from api.openapi_parts import PARAMETERS, RESPONSES, Schema
+from api.openapi_parts import PARAMETERS, Schema
 from api.pages import get_reader, render
 from api.web.describe import Reader, describe_layer
 from api.web.words import words
@@ -68,10 +68,7 @@ def api_page(request: Request, catalog: Catalog) -> Response:
             "method": method.upper(),
             "summary": told["summary"],
             "parameters": [_parameter(each) for each in told["parameters"]],
-            "answers": [
-                (status, _resolved(answer, RESPONSES)["description"])
-                for status, answer in sorted(told["responses"].items())
-            ],
+            "answers": sorted(told["responses"]),
         }
         for path, methods in paths.items()
         for method, told in methods.items()
@@ -215,12 +212,8 @@ def _page(
     return under_etag(request, page)
 
 
-def _resolved(told: Schema, among: Mapping[str, Schema]) -> Schema:
-    return among[told["$ref"].rpartition("/")[2]] if "$ref" in told else told
-
-
 def _parameter(told: Schema) -> dict[str, Any]:
-    parameter = _resolved(told, PARAMETERS)
+    parameter = PARAMETERS[told["$ref"].rpartition("/")[2]] if "$ref" in told else told
     return {
         "name": parameter["name"],
         "where": parameter["in"],

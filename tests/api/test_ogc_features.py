@@ -170,6 +170,7 @@ async def test_what_no_form_satisfies_is_not_acceptable(service: Service) -> Non
 # A.1–A.8: landing page, API definition, conformance ---------------------------------------------
 
 
+@pytest.mark.real
 async def test_the_landing_page_leads_to_all_else(service: Service, shared: Path) -> None:
     answer = await service.get("/", accept="application/json")
     landing = answer.json()
@@ -183,6 +184,7 @@ async def test_the_landing_page_leads_to_all_else(service: Service, shared: Path
     assert answer.headers["link"].count("rel=") == len(landing["links"])
 
 
+@pytest.mark.real
 async def test_the_conformance_declaration_lists_uris_of_conformance_classes(
     service: Service, shared: Path
 ) -> None:
@@ -238,6 +240,7 @@ async def test_every_path_without_variables_is_found(service: Service) -> None:
 # A.9–A.12: collections ---------------------------------------------------------------------------
 
 
+@pytest.mark.real
 async def test_collections_link_to_themselves_and_to_their_page(
     service: Service, shared: Path
 ) -> None:
@@ -248,6 +251,7 @@ async def test_collections_link_to_themselves_and_to_their_page(
     assert len(document["collections"]) == 5
 
 
+@pytest.mark.real
 async def test_a_collection_is_the_same_alone_and_in_the_list(
     service: Service, shared: Path
 ) -> None:

@@ -79,6 +79,7 @@ async def test_a_client_finds_its_way_from_the_landing_page_to_a_tile(service: S
             assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.real
 async def test_a_list_of_tilesets_has_what_clients_read_without_asking(
     service: Service, shared: Path
 ) -> None:
@@ -96,6 +97,7 @@ async def test_a_list_of_tilesets_has_what_clients_read_without_asking(
 @pytest.mark.parametrize(
     ("collection", "dimension"), [("trees", 0), ("deep", 1), ("parks", 2), ("anything", None)]
 )
+@pytest.mark.real
 async def test_a_tileset_is_valid_by_the_schema_and_tells_what_its_features_hold(
     service: Service, shared: Path, collection: str, dimension: int | None
 ) -> None:
@@ -135,6 +137,7 @@ async def test_a_layer_that_holds_nothing_or_lies_at_the_pole_has_limits_on_the_
             assert 0 <= each["minTileCol"] <= each["maxTileCol"] <= end
 
 
+@pytest.mark.real
 async def test_the_tile_matrix_set_is_the_registered_one(service: Service, shared: Path) -> None:
     [listed] = (await told(service, "/tileMatrixSets"))["tileMatrixSets"]
     scheme = await told(service, linked(listed, "self")["href"])

@@ -20,16 +20,19 @@ from api.door import Door
 from api.feature_streams import Exports
 from api.head import HeadAsGet
 from api.metrics import Meter
+from api.ogc_tile_path import OgcTilePath
 from api.routers import (
     changes,
     collections,
     diffs,
     health,
     items,
+    landing,
     metrics,
     runs,
     tilejson,
-)  # fmt: skip
+    tilesets,
+)
 from api.settings import ApiSettings
 from api.streams import Streams
 from api.tile_path import TilePath
@@ -110,7 +113,7 @@ class Parts:
         )  # fmt: skip
 
 
-def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> TilesetPath:
+def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> OgcTilePath:
     """Everything that is served: tiles on the fast path, the rest through FastAPI.
 
     `on_start` is called in the running loop before anything is answered.
@@ -129,8 +132,19 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
     )
     problems.install(app)
     for module in (
-        health, metrics, tilejson, changes, collections, items, diffs, styles_routes, runs, pages,
-    ):  # fmt: skip
+        health,
+        metrics,
+        tilejson,
+        changes,
+        landing,
+        collections,
+        items,
+        diffs,
+        tilesets,
+        styles_routes,
+        runs,
+        pages,
+    ):
         app.include_router(module.router)
     app.mount("/assets", Assets(ASSETS))
     app.add_middleware(
@@ -142,7 +156,8 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> T
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
     tile_path = TilePath(app, parts.renderer, parts.feed, parts.announcements, parts.hot_bytes)
-    return TilesetPath(tile_path, parts.tilesets, parts.feed)
+    of_tilesets = TilesetPath(tile_path, parts.tilesets, parts.feed)
+    return OgcTilePath(of_tilesets, tile_path, parts.feed)
 
 
 @asynccontextmanager

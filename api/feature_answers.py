@@ -24,6 +24,7 @@ FORMS = {  # what `f` may say, the usual one first
     "geojsonseq": "application/geo+json-seq",
     "csv": "text/csv; charset=utf-8; header=present",
     "fgb": "application/flatgeobuf",
+    "html": "text/html; charset=utf-8",
 }
 ENDINGS = {"geojsonl": "geojsonl", "geojsonseq": "geojsons", "csv": "csv", "fgb": "fgb"}
 LINES: Mapping[str, Form] = {

@@ -5,40 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from api.feature_answers import FORMS
-from api.feature_params import DEFAULT_LIMIT, MAX_ZOOM, PARAMETERS
-from layers.feature_query import MAX_DIGITS, MAX_LIMIT
-from layers.filters.read import LANGUAGES
+from api.openapi_parts import ITEM_PARAMETERS, PARAMETERS
 
 TEXT: dict[str, Any] = {"type": "string"}
-WHOLE: dict[str, Any] = {"type": "integer", "minimum": 0}
-LISTS = ("bbox", "ids", "properties", "sortby")
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "bbox": {"type": "array", "minItems": 4, "maxItems": 6, "items": {"type": "number"}},
-    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-    "filter-lang": {"type": "string", "enum": list(LANGUAGES)},
-    "ids": {"type": "array", "items": WHOLE},
-    "properties": {"type": "array", "items": TEXT},
-    "sortby": {"type": "array", "items": TEXT},
-    "skipGeometry": {"type": "boolean", "default": False},
-    "precision": {**WHOLE, "maximum": MAX_DIGITS},
-    "zoom": {**WHOLE, "maximum": MAX_ZOOM},
-    "f": {"type": "string", "enum": list(FORMS)},
-}
-
-
-def parameter(name: str) -> dict[str, Any]:
-    """A parameter as OpenAPI describes it."""
-    return {
-        "name": name,
-        "in": "query",
-        "required": False,
-        "description": PARAMETERS[name],
-        "schema": SCHEMAS.get(name, TEXT),
-        "style": "form",
-        "explode": False,
-    }
-
-
+OF_ONE = ("crs", "properties", "skipGeometry", "precision", "zoom", "as_of")
 PROBLEM: dict[str, Any] = {
     "content": {
         "application/problem+json": {
@@ -72,12 +42,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         }.items()
     },
 }
-ITEMS: dict[str, Any] = {"parameters": [parameter(name) for name in PARAMETERS]}
+ITEMS: dict[str, Any] = {"parameters": [*ITEM_PARAMETERS.values(), PARAMETERS["f-items"]]}
 ITEM: dict[str, Any] = {
-    "parameters": [
-        parameter(name)
-        for name in ("crs", "f", "properties", "skipGeometry", "precision", "zoom", "as_of")
-    ]
+    "parameters": [*(ITEM_PARAMETERS[name] for name in OF_ONE), PARAMETERS["f-item"]]
 }
 SEARCH: dict[str, Any] = {
     "requestBody": {
@@ -86,9 +53,7 @@ SEARCH: dict[str, Any] = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "properties": {
-                        name: SCHEMAS.get(name, TEXT) for name in PARAMETERS if name != "filter"
-                    }
+                    "properties": {name: told["schema"] for name, told in ITEM_PARAMETERS.items()}
                     | {"filter": {"anyOf": [TEXT, {"type": "object"}]}},
                 }
             }

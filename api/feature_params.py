@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.deps import TRACKING
+from api.openapi_parts import DEFAULT_LIMIT, ITEM_PARAMETERS
 from layers.catalog import PublishedLayer
+from layers.columns import MAX_ZOOM
 from layers.crs import CRS84, Crs, offered, parse_crs
 from layers.errors import QueryRefused
 from layers.feature_query import MAX_LIMIT, Cursor, FeatureQuery, parse_columns, parse_sort
@@ -21,28 +23,7 @@ from layers.filters.requests import Box, in_box, in_time, of_ids, with_words
 from layers.filters.values import clock, day, instant, moment, number, text
 from layers.model import Layer
 
-DEFAULT_LIMIT = 100
-MAX_ZOOM = 24
-PARAMETERS: dict[str, str] = {
-    "bbox": "west,south,east,north; features that meet the box",
-    "bbox-crs": "the system that bbox is in; CRS84 without it",
-    "crs": "the system that coordinates are wanted in; CRS84 without it",
-    "datetime": "a date, an instant, or an interval such as 2026-01-01/.. (RFC 3339)",
-    "filter": "CQL2, as text or as JSON",
-    "filter-lang": "cql2-text or cql2-json; without it, what the filter looks like",
-    "filter-crs": "the system of the shapes in filter; CRS84 without it",
-    "ids": "only these features: 3,7,12",
-    "q": "words to be found in the texts of a feature, whatever their case and accents",
-    "properties": "only these columns: genus,height; empty for none",
-    "skipGeometry": "true: features without their geometry",
-    "sortby": "columns to sort by: genus,-height",
-    "limit": f"features on a page, 1 to {MAX_LIMIT}",
-    "cursor": "from the link next; opaque",
-    "precision": "digits behind the point of coordinates",
-    "zoom": "shapes as coarse as maps of this zoom need them",
-    "as_of": "as the layer was: a revision, or an instant (RFC 3339)",
-    "f": "the form of the answer",
-}
+PARAMETERS = frozenset((*ITEM_PARAMETERS, "f"))
 Asked = Mapping[str, Any]
 
 

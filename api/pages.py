@@ -37,12 +37,6 @@ def get_reader(request: Request) -> Reader:
 ReaderDep = Annotated[Reader, Depends(get_reader)]
 
 
-@router.get("/")
-def get_home(request: Request, catalog: CatalogDep, reader: ReaderDep) -> HTMLResponse:
-    """All maps and layers that are published."""
-    return home(request, catalog, reader)
-
-
 @router.get("/layers/{layer_id}")
 def get_layer_page(
     layer_id: str, request: Request, catalog: CatalogDep, reader: ReaderDep
@@ -51,14 +45,14 @@ def get_layer_page(
     try:
         published = catalog.layer(layer_id)
     except LayerNotFound:
-        return _page(request, "not_found.html", reader, {}, status=404)
+        return render(request, "not_found.html", reader, {}, status=404)
     maps = [
         describe_map(catalog, drawn, reader)
         for drawn in catalog.maps.values()
         if any(at.id == layer_id for at in drawn.layers)
     ]
     shown = {"layer": describe_layer(published, reader), "maps": maps}
-    return _page(request, "layer.html", reader, shown)
+    return render(request, "layer.html", reader, shown)
 
 
 @router.get("/maps/{map_id}")
@@ -90,7 +84,7 @@ def home(request: Request, catalog: Catalog, reader: Reader) -> HTMLResponse:
             )
         ],
     }
-    return _page(request, "home.html", reader, shown)
+    return render(request, "home.html", reader, shown)
 
 
 def _map_page(
@@ -99,8 +93,8 @@ def _map_page(
     try:
         drawn = find_map(catalog, map_id)
     except MapNotFound:
-        return _page(request, "not_found.html", reader, {}, status=404)
-    return _page(request, template, reader, {"map": describe_map(catalog, drawn, reader)})
+        return render(request, "not_found.html", reader, {}, status=404)
+    return render(request, template, reader, {"map": describe_map(catalog, drawn, reader)})
 
 
 def runs_page(request: Request, catalog: Catalog, reader: Reader) -> HTMLResponse:
@@ -119,7 +113,7 @@ def runs_page(request: Request, catalog: Catalog, reader: Reader) -> HTMLRespons
             for layer_id, each in catalog.layers.items()
         },
     }
-    answer = _page(request, "runs.html", reader, shown)
+    answer = render(request, "runs.html", reader, shown)
     answer.headers["Content-Security-Policy"] = _policy(request, framed_by="'none'")
     answer.headers["Referrer-Policy"] = "no-referrer"
     answer.headers["Cache-Control"] = "no-store"
@@ -131,9 +125,10 @@ def _drawn(of: Map) -> set[str]:
     return {at.id for at in of.layers}
 
 
-def _page(
+def render(
     request: Request, template: str, reader: Reader, shown: Mapping[str, Any], status: int = 200
 ) -> HTMLResponse:
+    """The page that a template makes of what is shown; 503 where the pages are not built."""
     try:
         built = assets()
     except PagesNotBuilt:

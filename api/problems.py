@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from api.door import DoorClosed, TooManyWrongKeys
 from api.negotiate import NotAcceptable
 from api.streams import StreamsFull
+from api.tileset_documents import NoSuchTile
 from layers.errors import (
     ChangeRefused,
     FeatureNotFound,
@@ -37,6 +38,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     MapNotFound: HTTPStatus.NOT_FOUND,
     FeatureNotFound: HTTPStatus.NOT_FOUND,
     RunNotFound: HTTPStatus.NOT_FOUND,
+    NoSuchTile: HTTPStatus.NOT_FOUND,
     QueryRefused: HTTPStatus.BAD_REQUEST,
     KeyRefused: HTTPStatus.UNAUTHORIZED,
     ScopeMissing: HTTPStatus.FORBIDDEN,
@@ -123,7 +125,7 @@ def install(app: FastAPI) -> None:
         problem.headers.update(exc.headers or {})
         return problem.response()
 
-    for kind in (LayersError, TilesError, NotAcceptable, Exception):
+    for kind in (LayersError, TilesError, NotAcceptable, NoSuchTile, Exception):
         app.add_exception_handler(kind, expected)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

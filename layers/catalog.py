@@ -36,13 +36,21 @@ class Bounds(NamedTuple):
         )
 
 
+class Interval(NamedTuple):
+    """From the first to the last instant, in UTC; None where it is open."""
+
+    start: datetime | None
+    end: datetime | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedLayer:
     """A layer and the state it is in.
 
     `revision` is 0 and `changed_at` None before the first row. `config_hash` changes with
     every part of the declaration that shows in a tile. Below `detail_zoom` a layer of points
-    shows counted cells; its cube goes down to `cube_depth` (-1: there is none).
+    shows counted cells; its cube goes down to `cube_depth` (-1: there is none). `extent`, `count`
+    and `interval` are figures of a revision that may be a few seconds older.
     """
 
     layer: Layer
@@ -50,6 +58,7 @@ class PublishedLayer:
     changed_at: datetime | None
     config_hash: str
     extent: Bounds | None = None
+    interval: Interval | None = None
     count: int | None = None
     detail_zoom: int = 0
     cube_depth: int = -1

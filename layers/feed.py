@@ -15,15 +15,14 @@ from typing import Any
 import asyncpg
 import structlog
 
-from layers.catalog import Bounds, Catalog, PublishedLayer
+from layers.catalog import Catalog, PublishedLayer
 from layers.changes import ChangeLog
 from layers.errors import LayersError, StoreUnavailable
+from layers.facts import Facts, facts_query
 from layers.map import Map
 from layers.model import Layer
 from layers.published_tilesets import TILESETS, readable_tilesets
-from layers.sql import ident
 from layers.store import CONNECT_TIMEOUT_S, Store, store_errors
-from layers.tables import CITY
 
 CHANNEL = "quartier"
 RECONNECT_S = 0.5
@@ -52,7 +51,7 @@ class Feed:
         self._url = url
         self._logs: dict[str, ChangeLog] = {}
         self._declared: dict[str, tuple[str, Layer]] = {}
-        self._facts: dict[str, tuple[int, Bounds | None, int]] = {}
+        self._facts: dict[str, Facts] = {}
         self._state: dict[str, Any] = {}
         self._reading = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -196,14 +195,15 @@ class Feed:
                 text,
                 Layer.model_validate(json.loads(text)).as_published(),
             )
-        _, extent, count = self._facts.get(row["id"], (0, None, None))
+        facts = self._facts.get(row["id"])
         return PublishedLayer(
             layer=self._declared[row["id"]][1],
             revision=row["revision"],
             changed_at=row["changed_at"],
             config_hash=row["config_hash"],
-            extent=extent,
-            count=count,
+            extent=facts.extent if facts else None,
+            interval=facts.interval if facts else None,
+            count=facts.rows if facts else None,
             detail_zoom=row["detail_zoom"],
             cube_depth=row["cube_depth"],
         )
@@ -264,7 +264,8 @@ class Feed:
 
     async def _take_facts(self) -> None:
         for published in list(self.catalog.layers.values()):
-            if self._facts.get(published.id, (-1,))[0] != published.revision:
+            facts = self._facts.get(published.id)
+            if facts is None or facts.revision != published.revision:
                 await self._take_facts_of(published)
         known = self.catalog
         self._catalog = Catalog(
@@ -276,12 +277,12 @@ class Feed:
     async def _take_facts_of(self, published: PublishedLayer) -> None:
         """A layer that cannot be counted keeps the figures it had; the others go on."""
         try:
-            row = await self._store.fetchrow(_facts_query(published.layer))
+            row = await self._store.fetchrow(facts_query(published.layer))
+            facts = Facts.of(published.layer, published.revision, row)
         except Exception as exc:
             log.warning("a layer could not be counted", layer=published.id, reason=str(exc))
             return
-        extent = Bounds(*row[1:]) if row[1] is not None else None
-        self._facts[published.id] = (published.revision, extent, row[0])
+        self._facts[published.id] = facts
 
 
 def _readable_map(row: Any) -> Map | None:
@@ -290,12 +291,3 @@ def _readable_map(row: Any) -> Map | None:
     except ValueError as exc:
         log.error("a map's declaration cannot be read", map=row["id"], reason=str(exc))
         return None
-
-
-def _facts_query(layer: Layer) -> str:
-    table = f"{CITY}.{ident(layer.id)}"
-    if not layer.has_geometry:
-        return f"SELECT count(*), NULL, NULL, NULL, NULL FROM {table}"
-    return f"""
-        SELECT n, ST_XMin(e), ST_YMin(e), ST_XMax(e), ST_YMax(e)
-        FROM (SELECT count(*) AS n, ST_Extent(geom) AS e FROM {table}) f"""

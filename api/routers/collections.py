@@ -1,79 +1,106 @@
-"""`/collections`: what is published, layer by layer."""
+"""`/collections`: what is published, layer by layer, and the schemas of its features."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from api.deps import BaseUrlDep, CatalogDep, LayerDep, StoreDep, refuse_unknown_parameters
-from api.links import GEOJSON, as_json, link
-from layers.catalog import PublishedLayer
-from layers.columns import Column, in_language
+from api import html
+from api.collection_json import describe
+from api.deps import BaseUrlDep, CatalogDep, LayerDep, StoreDep
+from api.feature_schema import queryables, returnables, sortables
+from api.forms import HTML, SCHEMA, PageDep, SchemaPageDep, json_answer
+from api.links import JSON, link
+from api.pages import ReaderDep
+from layers.catalog import Catalog, PublishedLayer
 from layers.errors import StoreUnavailable
 from layers.provenance import read_privacy, read_provenance
 
-router = APIRouter(tags=["analysts"], dependencies=[Depends(refuse_unknown_parameters)])
+router = APIRouter(tags=["analysts"])
 
 
 @router.get("/collections", summary="Every published layer")
-async def get_collections(catalog: CatalogDep, base_url: BaseUrlDep) -> Response:
+async def get_collections(
+    request: Request, is_page: PageDep, catalog: CatalogDep, reader: ReaderDep, base_url: BaseUrlDep
+) -> Response:
+    if is_page:
+        return html.collections_page(request, catalog, reader)
+    return json_answer(request, await asyncio.to_thread(_collections, catalog, base_url))
+
+
+def _collections(catalog: Catalog, base_url: str) -> dict[str, Any]:
+    here = f"{base_url}/collections"
+    links = [link("self", here, JSON), link("alternate", f"{here}?f=html", HTML)]
     described = [describe(layer, base_url) for layer in catalog.layers.values()]
-    links = [link("self", f"{base_url}/collections", "application/json")]
-    return as_json({"links": links, "collections": described})
+    return {"links": links, "collections": described}
 
 
 @router.get("/collections/{collection_id}", summary="One layer: extent, columns, licence, links")
-async def get_collection(layer: LayerDep, base_url: BaseUrlDep, store: StoreDep) -> Response:
-    described = describe(layer, base_url)
+async def get_collection(  # noqa: PLR0913
+    request: Request,
+    is_page: PageDep,
+    layer: LayerDep,
+    reader: ReaderDep,
+    base_url: BaseUrlDep,
+    store: StoreDep,
+) -> Response:
+    if is_page:
+        described = await asyncio.to_thread(describe, layer, base_url, reader.language)
+        return html.collection_page(request, layer, described, reader)
+    described = await asyncio.to_thread(describe, layer, base_url)
     with suppress(StoreUnavailable):  # what is known of the layer itself is told without it
         described |= await read_provenance(store, layer.id)
         described |= await read_privacy(store, layer.layer)
-    return as_json(described)
+    return json_answer(request, described)
 
 
-def describe(published: PublishedLayer, base_url: str) -> dict[str, Any]:
-    """A collection as OGC API Features has it, with what a reader of open data asks beside."""
-    layer = published.layer
-    here = f"{base_url}/collections/{layer.id}"
-    described: dict[str, Any] = {
-        "id": layer.id,
-        "title": in_language(layer.title),
-        "description": in_language(layer.description),
-        "itemType": "feature",
-        "geometry": layer.geometry,
-        "theme": layer.theme,
-        "keywords": layer.keywords,
-        "publisher": layer.publisher,
-        "contact": layer.contact,
-        "licence": layer.licence,
-        "attribution": layer.attribution,
-        "timeZone": layer.time_zone,
-        "revision": published.revision,
-        "updated": published.changed_at.isoformat() if published.changed_at else None,
-        "columns": [_column(column) for column in layer.columns],
-        "links": [
-            link("self", here, "application/json"),
-            link("items", f"{here}/items", GEOJSON),
-        ],
-    }
-    if layer.has_geometry:
-        tiles = f"{base_url}/tiles/{layer.id}.json"
-        described["links"].append(link("tilejson", tiles, "application/json"))
-        described["crs"] = ["http://www.opengis.net/def/crs/OGC/1.3/CRS84"]
-    if published.extent is not None:
-        crs = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
-        described["extent"] = {"spatial": {"bbox": [list(published.extent)], "crs": crs}}
-    return described
+class SchemaAsked(NamedTuple):
+    """Of which layer a schema is asked for, and by whom."""
+
+    request: Request
+    is_page: bool
+    published: PublishedLayer
+    language: str
+    base_url: str
 
 
-def _column(column: Column) -> dict[str, Any]:
-    described = {
-        "name": column.name,
-        "type": column.type,
-        "label": in_language(column.label) if column.label else None,
-        "description": in_language(column.description) if column.description else None,
-        "unit": column.unit,
-    }
-    return {name: value for name, value in described.items() if value is not None}
+async def get_schema_asked(
+    request: Request,
+    is_page: SchemaPageDep,
+    layer: LayerDep,
+    reader: ReaderDep,
+    base_url: BaseUrlDep,
+) -> SchemaAsked:
+    return SchemaAsked(request, is_page, layer, reader.language, base_url)
+
+
+SchemaAskedDep = Annotated[SchemaAsked, Depends(get_schema_asked)]
+
+
+@router.get("/collections/{collection_id}/queryables", summary="What features are asked for by")
+async def get_queryables(asked: SchemaAskedDep) -> Response:
+    return _schema("queryables", queryables, asked)
+
+
+@router.get("/collections/{collection_id}/sortables", summary="What features are sorted by")
+async def get_sortables(asked: SchemaAskedDep) -> Response:
+    return _schema("sortables", sortables, asked)
+
+
+@router.get("/collections/{collection_id}/schema", summary="What features have")
+async def get_schema(asked: SchemaAskedDep) -> Response:
+    return _schema("schema", returnables, asked)
+
+
+def _schema(name: str, build: Callable[..., dict[str, Any]], asked: SchemaAsked) -> Response:
+    """The schema, whose `$id` is its own address without parameters."""
+    url = f"{asked.base_url}/collections/{asked.published.id}/{name}"
+    layer = asked.published.layer
+    if asked.is_page:
+        schema = build(layer, url, asked.language)
+        return html.schema_page(asked.request, asked.published, name, schema)
+    return json_answer(asked.request, build(layer, url), SCHEMA)

@@ -13,6 +13,7 @@ from api.deps import BaseUrlDep, CountsDep, LayerDep, StoreDep
 from api.feature_answers import FORMS, LINES, Asking, feature_collection, lines
 from api.feature_params import Wanted, read_asked, wanted
 from api.feature_streams import Exports, stream_flatgeobuf, stream_lines
+from api.html import item_page, items_page
 from api.links import link
 from api.negotiate import chosen
 from layers.catalog import PublishedLayer
@@ -22,8 +23,8 @@ from layers.revisions import resolve
 from layers.store import Store
 
 router = APIRouter(tags=["analysts"])
-ITEM_PARAMETERS = ("crs", "f", "properties", "skipGeometry", "precision", "zoom", "as_of")
-ITEM_FORMS = {name: FORMS[name] for name in ("geojson", "json")}
+ITEM_PARAMETERS = (*feature_docs.OF_ONE, "f")
+ITEM_FORMS = {name: FORMS[name] for name in ("geojson", "json", "html")}
 JSON_FORMS = {name: FORMS[name] for name in ("geojson", "json")}
 
 
@@ -43,8 +44,12 @@ async def list_items(
     asked = read_asked(request.query_params.multi_items(), layer)
     form = chosen(FORMS, asked.get("f"), request.headers.get("accept"))
     asking, said = await _asking(layer, store, base_url, asked, form)
-    if (held := _unchanged(request, asking)) is not None:
+    if form != "html" and (held := _unchanged(request, asking)) is not None:
         return held
+    if form == "html":
+        page = await _page(asking, store, counts)
+        features = orjson.loads(b"[" + page.body + b"]")
+        return items_page(request, layer, features, asking.links(page), matched=page.matched)
     if form == "fgb" or (form in LINES and said.limit is None and asking.query.after is None):
         return await _whole(request, asking, said, store)
     page = await _page(asking, store, counts)
@@ -177,8 +182,8 @@ async def get_item(
     revision, feature = await read_feature(store, asking.query, int(fid))
     if not feature:
         raise FeatureNotFound(layer.id, fid)
-    if (held := _unchanged(request, asking)) is not None:
-        return held
+    if form == "html":
+        return item_page(request, layer, orjson.loads(feature))
     return _collection(asking, _with_links(asking, revision, feature), asking.headers(revision))
 
 
@@ -187,6 +192,7 @@ def _with_links(asking: Asking, revision: int, feature: bytes) -> bytes:
     here, collection = asking.here, asking.here.rpartition("/items/")[0]
     links = [
         link("self", here, FORMS[asking.form]),
+        link("alternate", f"{here}?f=html", "text/html"),
         link("collection", collection, "application/json"),
     ]
     around = orjson.dumps({"revision": revision, "links": links})[1:]

@@ -66,10 +66,11 @@ def _refuse_beyond_the_world(numbers: tuple[float, ...], shown: str, fix: str) -
 
 
 def in_box(box: Box, known: Queryables) -> Expression:
-    """Whether a feature meets the box. One that lies beyond its system's world meets nothing."""
+    """Whether a feature meets the box. One that lies beyond its system's world meets nothing, and
+    rows of a plain table lie in none.
+    """
     if GEOM not in known.properties:
-        shown = ",".join(map(str, box.numbers))
-        raise QueryRefused("bbox", shown, "this layer has no geometry")
+        return NOWHERE
     try:
         shape = values.box(box.numbers, box.crs)
     except FilterRefused as exc:

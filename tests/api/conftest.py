@@ -14,6 +14,7 @@ import pytest
 from api.app import Parts, create_app
 from api.settings import ApiSettings
 from api.tile_path import App, Message, TilePath
+from api.tileset_path import TilesetPath
 from tests.conftest import Database
 from tiles.parts import Budget
 
@@ -67,8 +68,9 @@ async def serving(
 
         transport = httpx.ASGITransport(app=asked, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-            assert isinstance(app.app, TilePath)
-            yield Service(parts, client, app.app, asked)
+            assert isinstance(app.app, TilesetPath)
+            assert isinstance(app.app.app, TilePath)
+            yield Service(parts, client, app.app.app, asked)
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from tests.api.conftest import Service, serving
 from tests.conftest import Copies, Database, copied
 from tests.db.commands import City
 from tests.privacy import CRIMES, commit_crimes, surround
-from tests.unit.test_docs import application
+from tests.unit.test_docs import every_address
 
 pytestmark = [pytest.mark.db, pytest.mark.anyio]
 ROWS = 10_000
@@ -40,6 +40,7 @@ MADE = re.compile(  # when the city was made, not when a crime was committed
     rb'|(?<=datetime=)"[^"]*"|\d{4}-\d\d-\d\d \d\d:\d\d'
     rb'|from revision \d+ on, which is of [^"]*'
 )
+OGC_TILES = "/collections/crimes/tiles/WebMercatorQuad"
 DEGREES_25M = 25 / 111_195
 AROUND = (2.29, 48.79, 2.41, 48.91)
 
@@ -190,7 +191,9 @@ QUESTIONS = (
 
 def search(both: Cities) -> list[str]:
     """The same questions with a body, which stands behind the address here."""
-    bodies = [{"filter": f"S_INTERSECTS(geom,POINT({x} {y}))"} for x, y in some_places(both, 8)]
+    bodies: list[dict[str, Any]] = [
+        {"filter": f"S_INTERSECTS(geom,POINT({x} {y}))"} for x, y in some_places(both, 8)
+    ]
     bodies += [{"sortby": ["-street"], "limit": 500}, {"q": "street", "kind": "theft"}]
     return [f"/collections/crimes/search {orjson.dumps(body).decode()}" for body in bodies]
 
@@ -215,13 +218,22 @@ def ask_tiles(both: Cities) -> list[str]:
     return [*paths, *(f"{path}?category=theft" for path in paths[:3]), "/tiles/crimes/99/0/0.mvt"]
 
 
+def ask_ogc_tiles(both: Cities) -> list[str]:
+    """Those of them whose addresses are tiles', with the row before the column."""
+    asked = []
+    for path in ask_tiles(both)[::5]:
+        *_, z, x, y = path.partition(".")[0].split("/")
+        asked.append(f"{OGC_TILES}/{z}/{y}/{x}.mvt")
+    return asked
+
+
 def ask_what_changed(_: Cities) -> list[str]:
     """The stream itself never ends; what it tells is read in `test_no_change_tells_of_a_place`."""
     return ["/changes?layers=nothing"]
 
 
 DOORS: dict[str, Callable[[Cities], list[str]]] = {
-    "/": nothing_of_rows("/"),
+    "/": nothing_of_rows("/?f=json", "/?f=html"),
     "/openapi.json": nothing_of_rows("/openapi.json"),
     "/assets": nothing_of_rows("/assets/nothing.js"),
     "/health/live": nothing_of_rows("/health/live"),
@@ -232,8 +244,25 @@ DOORS: dict[str, Callable[[Cities], list[str]]] = {
     "/maps/{map_id}": nothing_of_rows("/maps/crimes"),
     "/embed/{map_id}": nothing_of_rows("/embed/crimes"),
     "/styles/{style_id}.json": nothing_of_rows("/styles/crimes.json"),
-    "/collections": nothing_of_rows("/collections"),
-    "/collections/{collection_id}": nothing_of_rows("/collections/crimes"),
+    "/conformance": nothing_of_rows("/conformance"),
+    "/api": nothing_of_rows("/api", "/api?f=html"),
+    "/docs": nothing_of_rows("/docs"),
+    "/collections": nothing_of_rows("/collections", "/collections?f=html"),
+    "/collections/{collection_id}": nothing_of_rows(
+        "/collections/crimes", "/collections/crimes?f=html"
+    ),
+    "/collections/{collection_id}/queryables": nothing_of_rows(
+        "/collections/crimes/queryables", "/collections/crimes/queryables?f=html"
+    ),
+    "/collections/{collection_id}/sortables": nothing_of_rows("/collections/crimes/sortables"),
+    "/collections/{collection_id}/schema": nothing_of_rows("/collections/crimes/schema"),
+    "/tileMatrixSets": nothing_of_rows("/tileMatrixSets"),
+    "/tileMatrixSets/{tile_matrix_set}": nothing_of_rows("/tileMatrixSets/WebMercatorQuad"),
+    "/collections/{collection_id}/tiles": nothing_of_rows("/collections/crimes/tiles"),
+    "/collections/{collection_id}/tiles/{tile_matrix_set}": nothing_of_rows(
+        "/collections/crimes/tiles/WebMercatorQuad"
+    ),
+    "/collections/{collection_id}/tiles/{tile_matrix_set}/{matrix}/{row}/{column}": ask_ogc_tiles,
     "/collections/{collection_id}/items": ask_items,
     "/collections/{collection_id}/items/{fid}": ask_one_by_one,
     "/collections/{collection_id}/search": search,
@@ -254,17 +283,8 @@ DOORS: dict[str, Callable[[Cities], list[str]]] = {
 }
 
 
-def every_address(routes: list[Any]) -> Iterator[str]:
-    for route in routes:
-        inner = getattr(route, "original_router", None)
-        if inner is None:
-            yield route.path
-        else:
-            yield from every_address(inner.routes)
-
-
 def test_every_address_is_a_door_that_is_asked_and_listed() -> None:
-    addresses = set(every_address(application().routes))
+    addresses = set(every_address())
     assert addresses == DOORS.keys()
     listed = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8")
     assert [each for each in sorted(addresses) if f"`{each}`" not in listed] == []
@@ -324,7 +344,9 @@ def _places_in(path: str, body: bytes) -> tuple[Any, float]:
 
 
 def _places_in_tile(path: str, body: bytes) -> tuple[Any, float]:
-    z, x, y = (int(part) for part in path.removesuffix(".mvt").split("/")[3:])
+    z, x, y = (int(part) for part in path.removesuffix(".mvt").split("/")[-3:])
+    if path.startswith(OGC_TILES):
+        x, y = y, x
     pairs = []
     if z <= 22 and body[:1] != b"{":
         layers = mapbox_vector_tile.decode(body, default_options={"y_coord_down": True})

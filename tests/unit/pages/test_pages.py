@@ -14,6 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from api import pages, styles_routes
+from api.routers import landing
 from api.web.assets import Assets, PagesNotBuilt, read_assets
 from api.web.describe import Reader, describe_map, find_map
 from layers.catalog import Bounds, Catalog, PublishedLayer
@@ -46,12 +47,16 @@ BUILT = Assets(
 )
 
 
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
 class Site:
     """The pages, asked without a network."""
 
     def __init__(self, root_path: str = "") -> None:
         app = FastAPI()
         app.include_router(pages.router)
+        app.include_router(landing.router)
         app.include_router(styles_routes.router)
         self.app, self.root_path = app, root_path
 
@@ -63,7 +68,7 @@ class Site:
         async with httpx.AsyncClient(
             transport=transport, base_url="https://maps.example"
         ) as client:
-            return await client.get(self.root_path + path, params=params)
+            return await client.get(self.root_path + path, params=params, headers=BROWSER)
 
     async def _with_state(self, scope: Any, receive: Any, send: Any) -> None:
         state = {"catalog": lambda: CATALOG, "public_url": None}

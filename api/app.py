@@ -40,6 +40,7 @@ from api.tileset_path import TilesetPath
 from layers.catalog import Catalog
 from layers.errors import LayerNotFound
 from layers.feed import Feed
+from layers.plan_cost import Guarded
 from layers.read import Counts
 from layers.store import Store
 from tiles.announced import Announcements
@@ -84,6 +85,7 @@ class Parts:
     hot_bytes: int
     streams: Streams
     public_url: str | None = None
+    filtering: Store | None = None
     tilesets: Tilesets = field(default_factory=Tilesets)
     door: Door = field(default_factory=Door)
     exports: Exports = field(default_factory=lambda: Exports(4))
@@ -100,16 +102,22 @@ class Parts:
             url, size=settings.query_connections, cost_ceiling=settings.query_cost,
             custom_plans=True, **limits,
         )  # fmt: skip
+        filtering = Store(
+            url, size=settings.filter_connections, queue=settings.filter_queue,
+            timeout_s=settings.filter_timeout_s, cost_ceiling=settings.filter_cost,
+            custom_plans=True,
+        )  # fmt: skip
         feed = Feed(queries, url)
         hot = settings.cache_bytes // 4
         cache = settings.cache_url.get_secret_value() if settings.cache_url else "memory:"
         shared = shared_tier(cache, settings.cache_disk_bytes)
         memory = MemoryCache(settings.cache_bytes - hot)
-        renderer = Renderer(tiles, feed, memory, shared, budget)
+        renderer = Renderer(tiles, feed, memory, shared, budget, Guarded(filtering))
         streams = Streams(settings.streams)
         return cls(
             feed, tiles, queries, renderer, Announcements(feed), hot, streams, settings.public_url,
-            door=Door.from_settings(settings), exports=Exports(settings.exports),
+            filtering=filtering, door=Door.from_settings(settings),
+            exports=Exports(settings.exports),
         )  # fmt: skip
 
 
@@ -175,6 +183,8 @@ async def _running(parts: Parts, meter: Meter) -> AsyncIterator[None]:
     await parts.renderer.tiers.close()
     await parts.tiles.close()
     await parts.queries.close()
+    if parts.filtering is not None:
+        await parts.filtering.close()
     await parts.door.close()
 
 

@@ -40,25 +40,25 @@ class Wanted:
 def read_asked(items: list[tuple[str, str]], published: PublishedLayer) -> dict[str, str]:
     """The parameters by their names; raises QueryRefused for one that is unknown or comes twice."""
     asked: dict[str, str] = {}
-    known = {*PARAMETERS, *_simple(published.layer)}
+    known = {*PARAMETERS, *simple_names(published.layer)}
     for name, value in items:
         if name.startswith(TRACKING) and name not in known:
             continue
         if name not in known:
-            raise QueryRefused(name, value, f"is not a parameter here; {_advice(name, known)}")
+            raise QueryRefused(name, value, f"is not a parameter here; {advice(name, known)}")
         if name in asked:
             raise QueryRefused(name, value, "is given more than once; give it once")
         asked[name] = value
     return asked
 
 
-def _advice(name: str, known: set[str]) -> str:
+def advice(name: str, known: set[str]) -> str:
     if near := difflib.get_close_matches(name, known, n=1):
         return f"did you mean {near[0]}?"
     return f"parameters are {', '.join(sorted(known))}"
 
 
-def _simple(layer: Layer) -> list[str]:
+def simple_names(layer: Layer) -> list[str]:
     """The columns that may be asked for by name=value."""
     found = Queryables.of(layer).properties.values()
     return [
@@ -101,16 +101,16 @@ def _where(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Express
     if asked.get("q"):
         parts.append(with_words(_text(asked, "q"), known))
     if "filter" in asked:
-        parts.append(_filter(asked, known, systems))
+        parts.append(filter_of(asked, known, systems))
     parts += [
-        _equal(name, asked[name], known)
+        in_words_of_column(name, asked[name], known)
         for name in asked
         if name not in PARAMETERS
     ]  # fmt: skip
     return conjunction(parts)
 
 
-def _filter(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Expression:
+def filter_of(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Expression:
     crs, said = _crs(asked, "filter-crs", systems), asked["filter"]
     language = asked.get("filter-lang")
     if isinstance(said, str):
@@ -125,7 +125,7 @@ READERS = {
 }  # fmt: skip
 
 
-def _equal(name: str, said: Any, known: Queryables) -> Expression:
+def in_words_of_column(name: str, said: Any, known: Queryables) -> Expression:
     """`genus=Tilia`: a column and the value it shall have."""
     column = known.named(name)
     fix = f"write {'an' if column.kind is Kind.INTEGER else 'a'} {column.kind}"

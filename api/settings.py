@@ -59,6 +59,26 @@ class ApiSettings(BaseSettings):
         description="What a question with a filter may cost, as PostgreSQL's planner estimates it,"
         " before it is refused with advice; about a page of 8 kB read in order is 1.",
     )
+    filter_connections: int = Field(
+        default=2,
+        ge=1,
+        le=100,
+        description="Database connections for tiles with a filter, in each worker.",
+    )
+    filter_queue: int = Field(
+        default=32,
+        ge=0,
+        description="Tiles with a filter that may wait for one of them before a 503.",
+    )
+    filter_timeout_s: float = Field(
+        default=5.0, gt=0, le=600, description="Seconds a tile with a filter may take to be made."
+    )
+    filter_cost: float = Field(
+        default=400_000.0,
+        gt=0,
+        description="What a tile with a filter may cost, in the planner's units, before it is"
+        " refused with advice.",
+    )
     exports: int = Field(
         default=4, ge=1, description="Files of whole layers made at once, in each worker."
     )

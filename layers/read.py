@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from layers.feature_sql import Statement, count_statement, page_statement, revis
 from layers.filters.canonical import conjunction
 from layers.filters.nodes import EVERYTHING, Compare, Kind, Literal, Property
 from layers.filters.queryables import FID
-from layers.plan_cost import refuse_what_costs_too_much
+from layers.plan_cost import meant_by_filter, refuse_what_costs_too_much
 from layers.revisions import resolve
 from layers.row_text import GEOJSON, Form
 from layers.store import Store
@@ -81,19 +81,6 @@ def parse_bbox(text: str) -> Bounds:
     if not (-90 <= south <= north <= 90):
         raise QueryRefused("bbox", text, f"latitudes lie within -90 and 90, south first; {fix}")
     return Bounds(west, south, east, north)
-
-
-@contextmanager
-def meant_by_filter() -> Iterator[None]:
-    """What the database cannot work out of a filter is said as the filter's fault."""
-    try:
-        yield
-    except (asyncpg.DataError, asyncpg.ProgramLimitExceededError) as exc:
-        raise QueryRefused("filter", "", f"cannot be worked out: {exc.args[0]}") from exc
-    except asyncpg.InternalServerError as exc:
-        if "GEOS" not in str(exc) and "Topology" not in str(exc) and "Relate" not in str(exc):
-            raise
-        raise QueryRefused("filter", "", f"cannot be worked out: {exc.args[0]}") from exc
 
 
 async def read_page(

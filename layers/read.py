@@ -104,7 +104,7 @@ async def read_page(
         await refuse_what_costs_too_much(store, query, page)
         row = await _with_known_count(store, query, counts, page, expected)
         if row is None:
-            return await _with_count(store, query, counts, page)
+            row = await _with_count(store, query, counts, page)
     if _has_moved_on(query, row):
         return await read_page(store, query, counts, form, expected=row["revision"])
     return _page_of(query, row, counts.get(query, _revision(query, row)))
@@ -141,19 +141,16 @@ async def _with_known_count(
     return row if counts.get(query, _revision(query, row)) is not None else None
 
 
-async def _with_count(
-    store: Store, query: FeatureQuery, counts: Counts, page: Statement
-) -> FeaturePage:
+async def _with_count(store: Store, query: FeatureQuery, counts: Counts, page: Statement) -> Any:
+    """The page of a snapshot in which its features are counted, too."""
     async with _snapshot(store) as connection:
         row = await connection.fetchrow(page.sql, *page.args)
         revision = _revision(query, row)
-        matched = counts.get(query, revision)
-        if matched is None and query.after is None and not _is_cut(query, row):
-            matched = row["found"]
-        if matched is None:
-            matched = await _counted(connection, query)
-    counts.put(query, revision, matched)
-    return _page_of(query, row, matched)
+        if _has_moved_on(query, row) or counts.get(query, revision) is not None:
+            return row
+        is_all = query.after is None and not _is_cut(query, row)
+        counts.put(query, revision, row["found"] if is_all else await _counted(connection, query))
+    return row
 
 
 async def _counted(connection: Any, query: FeatureQuery) -> int:

@@ -13,6 +13,7 @@ from api.deps import BaseUrlDep, CountsDep, LayerDep, StoreDep
 from api.feature_answers import FORMS, LINES, Asking, feature_collection, lines
 from api.feature_params import Wanted, read_asked, wanted
 from api.feature_streams import Exports, stream_flatgeobuf, stream_lines
+from api.head import WITHOUT_BODY
 from api.html import item_page, items_page
 from api.links import link
 from api.negotiate import chosen
@@ -92,10 +93,20 @@ async def _whole(request: Request, asking: Asking, said: Wanted, store: Store) -
     if said.limit is None and query.after is None:
         query = replace(query, limit=None)
     every = replace(asking, query=query)
+    if request.scope.get(WITHOUT_BODY):
+        return _only_headers(every)
     packed = "gzip" in request.headers.get("accept-encoding", "")
     if asking.form == "fgb":
         return await stream_flatgeobuf(every, store, exports)
     return await stream_lines(every, store, exports, packed=packed)
+
+
+def _only_headers(asking: Asking) -> Response:
+    """What a file's headers would be, without making it: its length is not known before."""
+    headers = asking.headers(asking.published.revision) | {"content-type": FORMS[asking.form]}
+    answer = Response(headers=headers)
+    del answer.headers["content-length"]
+    return answer
 
 
 def _unchanged(request: Request, asking: Asking) -> Response | None:
@@ -184,6 +195,8 @@ async def get_item(
         raise FeatureNotFound(layer.id, fid)
     if form == "html":
         return item_page(request, layer, orjson.loads(feature))
+    if (held := _unchanged(request, asking)) is not None:
+        return held
     return _collection(asking, _with_links(asking, revision, feature), asking.headers(revision))
 
 

@@ -356,7 +356,7 @@ def test_pools_larger_than_the_server_allows_are_a_problem(city: City) -> None:
     assert "max_connections" in found.says("connections")
     assert found.exit_code == 1
     most = int(city.database.value("SHOW max_connections")) - 3
-    many = ask(city, QUARTIER_WORKERS="1", QUARTIER_TILE_CONNECTIONS=str(most - 6))
+    many = ask(city, QUARTIER_WORKERS="1", QUARTIER_TILE_CONNECTIONS=str(most - 8))
     assert many.state("connections") == "warning"
 
 

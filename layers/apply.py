@@ -71,7 +71,7 @@ def _bring_up(
         steps.append(layer_steps.count_points(layer))
     steps += layer_steps.shape(layer, connection, is_remade=bool(mended))
     if not divided:
-        steps += layer_steps.index_slices(layer, connection)
+        steps += layer_steps.index_points(layer, connection)
     if row.triggers != triggers_hash(old):
         steps.append(layer_steps.attach(layer))
     if row.withdrawn:

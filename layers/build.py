@@ -11,7 +11,7 @@ from datetime import date
 import sqlalchemy as sa
 
 from layers import merge_sql as merge
-from layers import partition_sql, privacy_sql, shape_sql, slice_index
+from layers import partition_sql, point_indexes, privacy_sql, shape_sql
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
 from layers.model import Layer
@@ -164,7 +164,7 @@ def index_statements(layer: Layer, table: str, build: str) -> tuple[list[str], l
     ]
     if layer.partitions:
         keys = partition_sql.index_statements(layer, table, build)
-    keys += slice_index.statements(layer, table, build)
+    keys += point_indexes.statements(layer, table, build)
     return places if layer.has_geometry else [], keys
 
 
@@ -200,7 +200,7 @@ def swap(
     if layer.has_geometry:
         index = f"{CITY}.{ident(f'{build}_geom')}"
         ddl.append(f"ALTER INDEX {index} RENAME TO {ident(f'{name}_tile_geom_idx')}")
-    ddl += slice_index.renaming(layer, build)
+    ddl += point_indexes.renaming(layer, build)
     if shapes:
         ddl += [*shape_sql.place_statements(layer), *shape_sql.remember_statements(layer)]
     schema = postgis_schema(connection)

@@ -10,15 +10,16 @@ from typing import Self
 
 import orjson
 
-from layers.columns import ColumnType
+from layers.columns import ColumnType, GeometryType
 from layers.crs import CRS84, Crs
 from layers.errors import QueryRefused
 from layers.filters.canonical import say
-from layers.filters.nodes import EVERYTHING, Expression
+from layers.filters.nodes import EVERYTHING, Expression, Property, Shape, Spatial
 from layers.filters.queryables import FID
 from layers.model import Layer
 
 MAX_LIMIT = 10_000
+SAFE_LATITUDE = 85.0  # beyond it rows have no cell
 MAX_SORT = 8
 MAX_DIGITS = 15
 DEGREE_DIGITS, METRE_DIGITS = 9, 4  # 0.1 mm; what was stored, without the noise of its last bits
@@ -34,6 +35,22 @@ class SortKey:
 
     def __str__(self) -> str:
         return f"-{self.name}" if self.is_descending else self.name
+
+
+BoundsLike = tuple[float, float, float, float]
+BY_CELL = SortKey("cell")  # no declared column can have this name
+
+
+def _box(part: Expression) -> BoundsLike | None:
+    """The bounds of the shape that a condition asks for, where cells tell all there is in them."""
+    if not isinstance(part, Spatial) or part.op != "s_intersects":
+        return None
+    shape = part.right if isinstance(part.right, Shape) else part.left
+    place = part.left if isinstance(part.right, Shape) else part.right
+    if not (isinstance(shape, Shape) and isinstance(place, Property)):
+        return None
+    _, south, _, north = shape.bounds
+    return shape.bounds if max(-south, north) <= SAFE_LATITUDE else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +122,32 @@ class FeatureQuery:
         if self.digits is not None and not 0 <= self.digits <= MAX_DIGITS:
             raise QueryRefused("precision", self.digits, f"write a number from 0 to {MAX_DIGITS}")
         if self.after is not None and self.after.order != self.order:
-            raise QueryRefused(
-                "cursor", "", f"is of features sorted by {', '.join(self.after.order) or FID}"
-            )
+            sorted_by = ", ".join(self.after.order) or FID
+            raise QueryRefused("cursor", "", f"is of features sorted by {sorted_by}")
+
+    @property
+    def box(self) -> BoundsLike | None:
+        """The box of degrees that points are walked in, a few ranges of cells each, where they are
+        asked for by a shape, by nothing else and in no order of their own.
+        """
+        if self.layer.geometry is not GeometryType.POINT or self.sort:
+            return None
+        return _box(self.where)
+
+    @property
+    def is_box(self) -> bool:
+        """Whether all that lies in the bounds of `box` is asked for."""
+        sides = (self.where.left, self.where.right) if isinstance(self.where, Spatial) else ()
+        return any(isinstance(side, Shape) and side.is_box for side in sides)
+
+    @property
+    def keys(self) -> tuple[SortKey, ...]:
+        """What features are ordered by before their fid: in a box, where they are."""
+        return self.sort if self.box is None else (BY_CELL,)
 
     @property
     def order(self) -> tuple[str, ...]:
-        return tuple(map(str, self.sort))
+        return tuple(map(str, self.keys))
 
     @property
     def has_geometry(self) -> bool:

@@ -11,9 +11,14 @@ from layers.filters.nodes import EVERYTHING
 from layers.filters.queryables import FID
 from layers.filters.sql import Condition
 from layers.model import Layer
+from layers.morton_ranges import joined, ranges
+from layers.overviews import GRID_DEPTH, ROW_DEPTH, TILE_DEPTH, cells
 from layers.sql import ident, literal
 from layers.tables import CITY, history_view, type_name
 from layers.values import Values
+
+WALKED, COUNTED = 16, 256  # ranges of a box, about: to read a page of it, to count all of it
+AHEAD = 24  # times that the first of them are parted further: what a page begins with
 
 
 class Statement(NamedTuple):
@@ -34,7 +39,7 @@ def page_statement(query: FeatureQuery, line: str, separator: str) -> Statement:
     them) and its sort keys `k1`, `k2` … as texts.
     """
     values = Values()
-    keys = [f"t.{ident(key.name)}" for key in query.sort]
+    keys = [f"t.{ident(key.name)}" for key in query.keys]
     told = "".join(f", {key}::text AS k{number}" for number, key in enumerate(keys, 1))
     rows = _rows(query, values, query.limit)
     of_last = f"FILTER (WHERE pos = {query.limit})" if query.limit else ""
@@ -50,20 +55,51 @@ def page_statement(query: FeatureQuery, line: str, separator: str) -> Statement:
     return Statement(sql, tuple(values.args))
 
 
-def rows_statement(query: FeatureQuery, columns: str) -> Statement:
-    """A row for each feature, with these columns of it."""
+def rows_statement(query: FeatureQuery, columns: str, limit: int | None = None) -> Statement:
+    """A row for each feature, with these columns of it; one more than a limit."""
     values = Values()
-    return Statement(f"SELECT {columns} FROM {_rows(query, values)}", tuple(values.args))
+    return Statement(f"SELECT {columns} FROM {_rows(query, values, limit)}", tuple(values.args))
 
 
 def count_statement(query: FeatureQuery) -> Statement:
     """One row: `revision` and `matched`, how many features there are on all pages."""
     values = Values()
+    if query.as_of is None and query.box is not None and query.is_box:
+        return _count_of_box(query, values)
     if query.as_of is None:
         rows = f"{_table(query.layer)} t WHERE {_where(query, values)}"
     else:
         rows = _past(query, values, None, keyed=False)
     sql = f"SELECT {revision_of(query.layer)} AS revision, count(*) AS matched FROM {rows}"
+    return Statement(sql, tuple(values.args))
+
+
+def _count_of_box(query: FeatureQuery, values: Values) -> Statement:
+    """Quads within the box are counted already, in the overview, as deep as that goes; rows along
+    the edges are looked at.
+    """
+    assert query.box is not None
+    table, found = _table(query.layer), ranges(query.box, COUNTED)
+    inside = [each for each in found if each.is_inside]
+    edge = joined([each for each in found if not each.is_inside])
+    quads = ", ".join(
+        values.bind([each[n] for each in inside], kind)
+        for n, kind in ((0, "bigint[]"), (1, "bigint[]"), (3, "int[]"))
+    )
+    codes = ", ".join(values.bind([each[n] for each in edge], "bigint[]") for n in (0, 1))
+    exact = _where(query, values, tiled=False)
+    sql = f"""
+        SELECT s.revision,
+               (SELECT coalesce(sum(CASE
+                    WHEN r.depth <= least({GRID_DEPTH}, s.detail_zoom + {TILE_DEPTH - 1}) THEN
+                        (SELECT n FROM {cells(query.layer).table} o WHERE o.depth = r.depth
+                            AND o.cell = r.first >> (2 * ({ROW_DEPTH} - r.depth)))
+                    ELSE (SELECT count(*) FROM {table} t WHERE t.cell BETWEEN r.first AND r.last)
+                END), 0)::bigint FROM unnest({quads}) AS r(first, last, depth))
+             + (SELECT count(*) FROM unnest({codes}) AS r(first, last) CROSS JOIN LATERAL
+                (SELECT FROM {table} t WHERE t.cell BETWEEN r.first AND r.last AND {exact}
+                 OFFSET 0) t) AS matched
+        FROM quartier.public_layers s WHERE s.id = {literal(query.layer.id)}"""
     return Statement(sql, tuple(values.args))
 
 
@@ -76,8 +112,42 @@ def _rows(query: FeatureQuery, values: Values, limit: int | None = None) -> str:
     end = f"ORDER BY {_order(query)}" + (f" LIMIT {limit + 1}" if limit else "")
     if query.as_of is not None:
         return f"{_past(query, values, end)} {end}"
+    if query.box is not None:
+        return _walked(query, query.box, values, end, limit)
     where = f"{_where(query, values)}{_behind(query, values)}"
     return f"{_table(query.layer)} t WHERE {where} {end}"
+
+
+def _walked(
+    query: FeatureQuery,
+    box: tuple[float, float, float, float],
+    values: Values,
+    end: str,
+    limit: int | None,
+) -> str:
+    """Range by range of cells, each in order of its index and no further than a page.
+
+    Ranges come in order and rows of one in theirs, so what a nested loop gives is in order, and it
+    ends with the page. (A sort would want all rows of all ranges first.)
+    """
+    after = query.after
+    begun = int(after.values[0] or 0) if after is not None else 0
+    found = joined(ranges(box, WALKED, begun=begun, ahead=AHEAD))
+    firsts, lasts = ([each[n] for each in found] for n in (0, 1))
+    codes = f"{values.bind(firsts, 'bigint[]')}, {values.bind(lasts, 'bigint[]')}"
+    behind = ""
+    if after is not None:
+        place = f"{values.bind(begun, 'bigint')}, {values.bind(after.fid, 'bigint')}"
+        behind = f" AND (t.cell, t.fid) > ({place})"
+    # In a CASE, because PostgreSQL takes the exact test for so rare a thing that it would read and
+    # sort all rows of a range before it thinks of a page.
+    exact = f"CASE WHEN {_where(query, values, tiled=False)} THEN true ELSE false END"
+    rows = (
+        f"SELECT t.* FROM {_table(query.layer)} t WHERE t.cell BETWEEN r.first AND r.last"
+        f" AND {exact}{behind} {end}"
+    )
+    most = f" LIMIT {limit + 1}" if limit else ""
+    return f"unnest({codes}) AS r(first, last) CROSS JOIN LATERAL ({rows}) t{most}"
 
 
 def _past(query: FeatureQuery, values: Values, end: str | None, *, keyed: bool = True) -> str:
@@ -88,6 +158,7 @@ def _past(query: FeatureQuery, values: Values, end: str | None, *, keyed: bool =
     names = [FID, *(column.name for column in query.layer.columns)]
     names += ["geom"] if query.layer.has_geometry else []
     columns = ", ".join(f"t.{ident(name)}" for name in names)
+    cell = ", quartier.cell(t.geom) AS cell" if query.box is not None else ""
     revision = values.bind(query.as_of, "bigint")
     parts = []
     for table, held in (
@@ -97,8 +168,15 @@ def _past(query: FeatureQuery, values: Values, end: str | None, *, keyed: bool =
         tiled = table == _table(query.layer)
         where = f"{held} AND {_where(query, values, tiled=tiled)}"
         where += _behind(query, values) if keyed else ""
-        parts.append(f"(SELECT {columns} FROM {table} t WHERE {where} {end or ''})")
+        parts.append(_inner(f"SELECT {columns}{cell} FROM {table} t WHERE {where}", cell, end))
     return f"({' UNION ALL '.join(parts)}) t"
+
+
+def _inner(select: str, cell: str, end: str | None) -> str:
+    """A part of the past in order; past rows have no cell of their own, so it is worked out."""
+    if not cell:
+        return f"({select} {end or ''})"
+    return f"(SELECT * FROM ({select}) t {end or ''})"
 
 
 def _where(query: FeatureQuery, values: Values, *, tiled: bool = True) -> str:
@@ -114,6 +192,8 @@ def _order(query: FeatureQuery) -> str:
         f"t.{ident(key.name)} {'DESC' if key.is_descending else 'ASC'} NULLS LAST"
         for key in query.sort
     ]
+    if query.box is not None:
+        keys = ["t.cell"]
     return ", ".join([*keys, "t.fid"])
 
 
@@ -127,6 +207,11 @@ def _behind(query: FeatureQuery, values: Values) -> str:
 def _later(query: FeatureQuery, after: Cursor, values: Values) -> str:
     """By the first key that differs; the fid decides where none does."""
     later = f"t.fid > {values.bind(after.fid, 'bigint')}"
+    if query.box is not None:  # in the past: rows of today are walked
+        place = (
+            f"{values.bind(after.values[0], 'text')}::bigint, {values.bind(after.fid, 'bigint')}"
+        )
+        return f"(quartier.cell(t.geom), t.fid) > ({place})"
     types = {column.name: column.type for column in query.layer.columns}
     for key, value in reversed(list(zip(query.sort, after.values, strict=True))):
         column = f"t.{ident(key.name)}"

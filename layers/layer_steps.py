@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from layers import overviews, partition_sql, shape_batch, shape_sql, shapes, slice_index
+from layers import overviews, partition_sql, point_indexes, shape_batch, shape_sql, shapes
 from layers.map import Map
 from layers.model import Layer
 from layers.overview_rebuild import count_anew
@@ -175,15 +175,14 @@ def index_statements(layer: Layer, table: str) -> list[str]:
         return []
     name = f"{CITY}.{ident(table)}"
     places = f"CREATE INDEX ON {name} USING gist (tile_geom)"
-    return [places, *slice_index.statements(layer, name, table)]
+    return [places, *point_indexes.statements(layer, name, table)]
 
 
-def index_slices(layer: Layer, connection: sa.Connection) -> list[Step]:
-    """Make or drop the index that parts of a layer's points are counted by, where it differs."""
-    ddl = slice_index.missing(connection, layer)
-    return [Step(says=f"index layer {layer.id} by what it is asked for", ddl=tuple(ddl))][
-        : len(ddl)
-    ]
+def index_points(layer: Layer, connection: sa.Connection) -> list[Step]:
+    """Make or drop the indexes that points are walked and counted by, where they differ."""
+    ddl = point_indexes.missing(connection, layer)
+    says = f"index layer {layer.id} by what it is asked for"
+    return [Step(says=says, ddl=tuple(ddl))] if ddl else []
 
 
 def mend(

@@ -40,7 +40,9 @@ def meant_by_filter() -> Iterator[None]:
 
 def is_plain(query: FeatureQuery) -> bool:
     """Whether a question follows an index, whatever it asks for."""
-    return query.where == EVERYTHING and not query.sort and query.as_of is None
+    if query.as_of is not None or query.sort:
+        return False
+    return query.where == EVERYTHING or query.box is not None
 
 
 async def refuse_what_costs_too_much(

@@ -183,7 +183,7 @@ def _is_cut(query: FeatureQuery, row: Any) -> bool:
 def _page_of(query: FeatureQuery, row: Any, matched: int | None) -> FeaturePage:
     revision, following = _revision(query, row), None
     if _is_cut(query, row):
-        keys = tuple(row[f"k{number}"] for number in range(1, len(query.sort) + 1))
+        keys = tuple(row[f"k{number}"] for number in range(1, len(query.keys) + 1))
         following = Cursor(revision, row["last"], keys, query.order)
     return FeaturePage(
         body=row["body"] or b"",

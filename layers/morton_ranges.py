@@ -1,0 +1,151 @@
+"""A box of degrees as ranges of cells in Morton order (the column `cell`, `quartier.cell`).
+
+The cells of a quad are one range of codes; a box is some quads within it and others along its
+edges, which are parted again for as long as there may be more ranges.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from layers.changes import morton
+from layers.overviews import ROW_DEPTH
+
+SIDE = 1 << ROW_DEPTH
+Bounds = tuple[float, float, float, float]
+MARGIN = 1  # cells, for what another library rounds otherwise
+
+
+class Range(NamedTuple):
+    """Codes from the first to the last; `is_inside`: whatever has them lies in the box."""
+
+    first: int
+    last: int
+    is_inside: bool
+    depth: int = ROW_DEPTH  # of the quad that it is, as cells of the overview have one
+
+
+class _Span(NamedTuple):
+    """Columns and rows, the last ones included."""
+
+    west: int
+    north: int
+    east: int
+    south: int
+
+    def wider(self, by: int) -> _Span:
+        return _Span(self.west - by, self.north - by, self.east + by, self.south + by)
+
+
+Quad = tuple[int, int, int]  # depth, column, row
+
+
+def ranges(bounds: Bounds, most: int, *, begun: int = 0, ahead: int = 0) -> list[Range]:
+    """The ranges of west, south, east, north in order, from the code `begun` on; about `most` of
+    them, never fewer cells than the box has. Latitudes lie within the square world of the tiles.
+
+    The first ones along an edge are parted `ahead` times more, so that who wants only the first
+    few rows meets them soon.
+    """
+    box = _span(bounds)
+    outer, inner = box.wider(MARGIN), box.wider(-MARGIN - 1)
+    inside: list[Quad] = []
+    edge = _first_quads(outer)
+    while edge and len(inside) + 2 * len(edge) <= most:  # about half of the quarters go
+        within, along = _parted(edge, outer, inner)
+        inside += within
+        if along == edge:
+            break
+        edge = along
+    found = [_range(quad, is_inside=True) for quad in inside]
+    found += [_range(quad, is_inside=False) for quad in edge]
+    kept = sorted(each for each in found if each.last >= begun)
+    return _parted_first(kept, edge, (outer, inner), begun, ahead)
+
+
+def _parted(edge: list[Quad], outer: _Span, inner: _Span) -> tuple[list[Quad], list[Quad]]:
+    """The quarters of quads that lie within the box, and those along its edges."""
+    within: list[Quad] = []
+    along: list[Quad] = []
+    for depth, x, y in edge:
+        if depth == ROW_DEPTH:
+            along.append((depth, x, y))
+            continue
+        side = 1 << ROW_DEPTH - depth - 1
+        for column, row in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            west, north = (2 * x + column) * side, (2 * y + row) * side
+            east, south = west + side - 1, north + side - 1
+            if west > outer[2] or outer[0] > east or north > outer[3] or outer[1] > south:
+                continue
+            holds = inner[0] <= west and east <= inner[2] and inner[1] <= north <= south
+            quad = (depth + 1, 2 * x + column, 2 * y + row)
+            (within if holds and south <= inner[3] else along).append(quad)
+    return within, along
+
+
+def _parted_first(
+    found: list[Range], edge: list[Quad], box: tuple[_Span, _Span], begun: int, times: int
+) -> list[Range]:
+    """The first ranges along an edge parted further."""
+    quads = {_codes(quad): quad for quad in edge}
+    for _ in range(times):
+        at = next((n for n, each in enumerate(found) if not each.is_inside), None)
+        if at is None:
+            break
+        quad = quads[found[at].first, found[at].last]
+        within, along = _parted([quad], *box)
+        if along == [quad]:
+            break
+        quads |= {_codes(each): each for each in along}
+        parts = [_range(each, is_inside=True) for each in within]
+        parts += [_range(each, is_inside=False) for each in along]
+        found[at : at + 1] = sorted(each for each in parts if each.last >= begun)
+    return found
+
+
+def _codes(quad: Quad) -> tuple[int, int]:
+    depth, x, y = quad
+    bits = 2 * (ROW_DEPTH - depth)
+    first = morton(x, y) << bits
+    return first, first + (1 << bits) - 1
+
+
+def _range(quad: Quad, *, is_inside: bool) -> Range:
+    return Range(*_codes(quad), is_inside, quad[0])
+
+
+def joined(found: list[Range]) -> list[Range]:
+    """Ranges that follow each other as one, which is inside where all of them are."""
+    kept: list[Range] = []
+    for each in found:
+        if kept and kept[-1].last + 1 == each.first:
+            last = kept.pop()
+            each = Range(last.first, each.last, last.is_inside and each.is_inside)
+        kept.append(each)
+    return kept
+
+
+def _span(bounds: Bounds) -> _Span:
+    west, south, east, north = bounds
+    return _Span(_column(west), _row(north), _column(east), _row(south))
+
+
+def _column(longitude: float) -> int:
+    return min(SIDE - 1, max(0, math.floor((longitude / 360.0 + 0.5) * SIDE)))
+
+
+def _row(latitude: float) -> int:
+    y = 0.5 - math.asinh(math.tan(math.radians(latitude))) / (2 * math.pi)
+    return min(SIDE - 1, max(0, math.floor(y * SIDE)))
+
+
+def _first_quads(outer: _Span) -> list[Quad]:
+    """The quads as large as the box that it lies in: four at most."""
+    longest = max(outer.east - outer.west, outer.south - outer.north) + 1
+    depth = max(0, ROW_DEPTH - (longest - 1).bit_length())
+    size = ROW_DEPTH - depth
+    last = (1 << depth) - 1
+    columns = range(max(0, outer.west >> size), min(last, outer.east >> size) + 1)
+    rows = range(max(0, outer.north >> size), min(last, outer.south >> size) + 1)
+    return [(depth, x, y) for y in rows for x in columns]

@@ -143,6 +143,8 @@ def _with_values(sql: str, args: tuple[object, ...]) -> str:
 
     def value(match: re.Match[str]) -> str:
         found = args[int(match[1]) - 1]
+        if isinstance(found, list):
+            return literal("{" + ",".join(map(str, found)) + "}")
         return literal(found) if isinstance(found, str) else repr(found)
 
     return re.sub(r"\$(\d+)", value, sql)

@@ -19,6 +19,10 @@ from tiles.tilesets import Tilesets
 TRACKING = ("utm_", "fbclid", "gclid", "mtm_", "pk_", "_ga")  # what sites hang on links
 
 
+def is_tracking(name: str) -> bool:
+    return name.startswith(TRACKING)
+
+
 async def get_catalog(request: Request) -> Catalog:
     """The catalogue as this worker knows it now."""
     catalog: Catalog = request.state.catalog()

@@ -11,6 +11,7 @@ from benchmarks import (
     cached,
     cold,
     edge,
+    filters,
     ingest,
     items,
     overviews,
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[City], Result]] = {
     "sessions": sessions.measure,
     "overviews": overviews.measure,
     "items": items.measure,
+    "filters": filters.measure,
     "archives": archives.measure,
 }
 PACKAGES = {"wrk": "wrk", "ogr2ogr": "gdal-bin"}  # program: the Debian package that brings it

@@ -28,8 +28,11 @@ CELL_FIELDS = {
 WORLD = Bounds(-180.0, -85.0511287798066, 180.0, 85.0511287798066)
 
 
-def tilejson(drawn: Sequence[Drawn], base_url: str, *languages: str) -> dict[str, Any]:
-    """The document that MapLibre, QGIS and GDAL read; URLs are absolute.
+def tilejson(
+    drawn: Sequence[Drawn], base_url: str, *languages: str, asked: str = ""
+) -> dict[str, Any]:
+    """The document that MapLibre, QGIS and GDAL read; URLs are absolute. `asked`: the query that
+    tiles are to be asked for with.
 
     A tile URL carries no version: clients keep tiles and ask whether they are still good.
     Clients show `attribution` as HTML, so what the catalogue says is escaped.
@@ -46,7 +49,7 @@ def tilejson(drawn: Sequence[Drawn], base_url: str, *languages: str) -> dict[str
         "version": "1.0.0",
         "attribution": ", ".join(dict.fromkeys(escape(layer.attribution) for layer in declared)),
         "scheme": "xyz",
-        "tiles": [f"{base_url}/tiles/{ids}/{{z}}/{{x}}/{{y}}.mvt"],
+        "tiles": [f"{base_url}/tiles/{ids}/{{z}}/{{x}}/{{y}}.mvt{'?' if asked else ''}{asked}"],
         "minzoom": min(layer.minzoom for layer in declared),
         "maxzoom": max(layer.maxzoom for layer in declared),
         "bounds": [round(number, 6) for number in bounds],

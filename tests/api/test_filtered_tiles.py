@@ -356,3 +356,21 @@ async def test_random_filters_and_zooms_add_up(service: tuple[Service, Database]
         )  # fmt: skip
         found = await features(running, z, asked)
         assert sum(each["properties"]["point_count"] for each in found) == rows
+
+
+async def test_tilejson_tells_addresses_that_ask_for_the_same_part(
+    service: tuple[Service, Database],
+) -> None:
+    running, _ = service
+    answer = await running.get("/tiles/cases.json?kind=theft&filter=size%3E5&lang=es&utm_source=x")
+    [template] = answer.json()["tiles"]
+    assert template.endswith("/{z}/{x}/{y}.mvt?kind=theft&filter=size%3E5")
+    path = template.removeprefix("http://city.test").format(z=0, x=0, y=0)
+    tile = mapbox_vector_tile.decode((await running.get(path)).content)
+    asked = said("kind = 'theft' AND size > 5")
+    same = await running.get(f"/tiles/cases/0/0/0.mvt?{asked}")
+    assert tile == mapbox_vector_tile.decode(same.content)
+    plain = (await running.get("/tiles/cases.json")).json()
+    assert plain["tiles"] == ["http://city.test/tiles/cases/{z}/{x}/{y}.mvt"]
+    for wrong in ("knd=theft", "filter=size", "limit=3"):
+        assert (await running.get(f"/tiles/cases.json?{wrong}")).status_code == 400

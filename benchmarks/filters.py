@@ -110,9 +110,7 @@ def _cold(client: Client, tiles: list[TileAddress], draws: _Draws) -> tuple[floa
     """Each tile once, of a category and month of its own: no cache has any of them."""
     took = []
     for at in tiles:
-        path = (
-            f"{tile_path(layer, at)}?{_asked(layer, chance.choice(kinds), chance.choice(months))}"
-        )
+        path = f"{tile_path(draws.layer, at)}?{_asked(draws.layer, *draws.draw())}"
         begun = time.perf_counter()
         answer = client.get(path, accept_encoding="gzip")
         took.append((time.perf_counter() - begun) * 1000)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import Problem
 
 MOST_BYTES = 64 * 1024
+SEARCHED, MOST_SEARCHED = "/search", 1024 * 1024  # a search may hold the shape of a district
 
 
 class BodyLimit:
@@ -21,14 +22,15 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
+        most = MOST_SEARCHED if scope["path"].endswith(SEARCHED) else MOST_BYTES
         body = b""
         while True:
             message = await receive()
             if message["type"] != "http.request":
                 return  # the client has gone
             body += message.get("body", b"")
-            if len(body) > MOST_BYTES:
-                told = f"a request holds at most {MOST_BYTES // 1024} KiB"
+            if len(body) > most:
+                told = f"a request holds at most {most // 1024} KiB"
                 problem = Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told)
                 await problem.response()(scope, receive, send)
                 return

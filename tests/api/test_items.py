@@ -340,6 +340,17 @@ async def test_a_search_is_walked_by_its_body(service: Service) -> None:
         assert answer.status_code == 400, wrong
 
 
+async def test_a_search_may_hold_the_shape_of_a_district_and_no_more(service: Service) -> None:
+    shape_ = shapely.Point(2.32, 48.853).buffer(0.01, quad_segs=2_000)
+    body = {"filter": {"op": "s_intersects", "args": [
+        {"property": "geom"}, json.loads(shapely.to_geojson(shape_))]}}  # fmt: skip
+    assert len(json.dumps(body)) > 200_000
+    answer = await service.client.post("/collections/shops/search", json=body)
+    assert len(answer.json()["features"]) > 10
+    body["padding"] = "x" * 2**20  # type: ignore[assignment]
+    assert (await service.client.post("/collections/shops/search", json=body)).status_code == 413
+
+
 # What of them ------------------------------------------------------------------------------------
 
 

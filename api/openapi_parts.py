@@ -84,6 +84,14 @@ ITEM_PARAMETERS: dict[str, Schema] = {
         query("as_of", "as the layer was: a revision, or an instant", texts()),
     )
 }  # fmt: skip
+SEARCH: Schema = {
+    "type": "object",
+    "properties": {
+        **{name: told["schema"] for name, told in ITEM_PARAMETERS.items()},
+        "filter": {"description": "CQL2, as JSON or as text"},
+        "f": texts("geojson", "json"),
+    },
+}
 PARAMETERS: dict[str, Schema] = ITEM_PARAMETERS | {
     "f": query("f", "the form of the answer; without it, what Accept prefers",
                texts("json", "html")),
@@ -147,8 +155,14 @@ def as_json(name: str, media_type: str = JSON) -> tuple[str, Schema]:
     return media_type, schema(name)
 
 
-FEATURES = (
+COLLECTIONS = (
     as_json("featureCollectionGeoJSON", GEOJSON),
+    as_json("featureCollectionGeoJSON"),
+)
+FEATURE = (as_json("featureGeoJSON", GEOJSON), as_json("featureGeoJSON"), PAGE)
+FEATURES = (
+    *COLLECTIONS,
+    ("application/x-ndjson", {"type": "string", "format": "binary"}),
     ("application/geo+json-seq", {"type": "string", "format": "binary"}),
     ("text/csv", {"type": "string"}),
     ("application/flatgeobuf", {"type": "string", "format": "binary"}),

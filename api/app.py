@@ -17,6 +17,7 @@ from api import pages, problems, styles_routes
 from api.assets import Assets
 from api.body_limit import BodyLimit
 from api.door import Door
+from api.everything_docs import document_every_answer, of_tiles
 from api.feature_streams import Exports
 from api.head import HeadAsGet
 from api.metrics import Meter
@@ -36,6 +37,7 @@ from api.routers import (
 from api.settings import ApiSettings
 from api.streams import Streams
 from api.tile_path import TilePath
+from api.tileset_documents import MVT
 from api.tileset_path import TilesetPath
 from layers.catalog import Catalog
 from layers.errors import LayerNotFound
@@ -155,6 +157,7 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> O
     app.add_middleware(BodyLimit)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
+    document_every_answer(app)
     tile_path = TilePath(app, parts.renderer, parts.feed, parts.announcements, parts.hot_bytes)
     of_tilesets = TilesetPath(tile_path, parts.tilesets, parts.feed)
     return OgcTilePath(of_tilesets, tile_path, parts.feed)
@@ -202,7 +205,8 @@ def _document_tiles(app: FastAPI) -> None:
         "/tiles/{layers}/{z}/{x}/{y}.mvt",
         tags=["map clients"],
         summary="A vector tile of one or more layers",
-        responses={204: {"description": "nothing to draw here"}, 304: {"description": "unchanged"}},
+        response_class=Response,
+        responses=of_tiles(MVT),
     )
     async def get_tile(_: Request, layers: str, z: int, x: int, y: int) -> Response:
         """Layer ids separated by commas; z, x and y of WebMercatorQuad, y from the north."""
@@ -212,7 +216,8 @@ def _document_tiles(app: FastAPI) -> None:
         "/tiles/{tileset}/{z}/{x}/{y}.{ending}",
         tags=["map clients"],
         summary="A tile of a tileset: an archive's vector or image tile, or a raster's image",
-        responses={204: {"description": "nothing to draw here"}, 304: {"description": "unchanged"}},
+        response_class=Response,
+        responses=of_tiles(MVT, "image/png", "image/webp", "image/jpeg"),
     )
     async def get_tileset_tile(  # noqa: PLR0913 - each is a part of the address
         tileset: str,

@@ -70,8 +70,9 @@ ITEM_PARAMETERS: dict[str, Schema] = {
         query("cursor", "from the link next, as it stands there", texts()),
         query("crs", "the system that coordinates come in, of those the collection lists", CRS),
         query("filter", "a CQL2 expression over the queryables", texts()),
-        query("filter-lang", "the form of the filter; CQL2 text without it",
-              texts("cql2-text", "cql2-json")),
+        query("filter-lang", "the form of the filter; CQL2 text without it, which GDAL calls"
+              " cql-text",
+              texts("cql2-text", "cql2-json", "cql-text")),
         query("filter-crs", "the system of the coordinates in the filter", CRS),
         query("properties", "only these columns", NAMES),
         query("skipGeometry", "leave the geometry out", {"type": "boolean", "default": False}),

@@ -7,9 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -18,7 +20,7 @@ CLIENTS = ROOT / ".make" / "clients"
 NODE_MODULES = CLIENTS / "node" / "node_modules"
 SCRIPTS = Path(__file__).with_name("clients")
 DEBIANS_PYTHON = "/usr/bin/python3"
-PATIENCE_S = 300
+PATIENCE_S = 120
 NOTHING: Mapping[str, str] = {}
 
 
@@ -75,3 +77,10 @@ def told(script: str, *arguments: str, python: str | Path = sys.executable, **mo
     """What a program of `clients` found."""
     lines = said(python, SCRIPTS / script, *arguments, **more).splitlines()
     return json.loads(next(line for line in reversed(lines) if line.startswith(("{", "["))))
+
+
+def fetch(url: str, **parameters: str) -> Any:
+    """The JSON at an address."""
+    asked = f"{url}?{urlencode(parameters)}" if parameters else url
+    with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
+        return json.load(answer)

@@ -19,7 +19,8 @@ def fill(database: Database) -> None:
     database.declare(TREES)
     database.run(
         "INSERT INTO city.trees (number, genus, planted, geom) SELECT n,"
-        " CASE WHEN n % 2 = 0 THEN 'Tilia' ELSE 'ÉRABLE' END, date '2019-12-26' + n, ST_Point(4.81, 45.2, 4326)"
+        " CASE WHEN n % 2 = 0 THEN 'Tilia' ELSE 'ÉRABLE' END, date '2019-12-26' + n,"
+        " ST_Point(4.81, 45.2, 4326)"
         " FROM generate_series(1, 10) n"
     )
 

@@ -28,7 +28,7 @@ CITY = (4.77, 45.155, 4.925, 45.245)
 FILTERS = {
     "bus_stops": ['"step_free" = true', "\"name\" LIKE '%a%'"],
     "car_parks": ['"capacity" > 200', '"kind" IS NOT NULL AND "paid" = true'],
-    "construction_sites": ["\"starts_on\" >= '2026-01-01'"],
+    "trees": ["\"planted_on\" >= '2025-06-01'"],
 }
 PIXELS = 512
 

@@ -6,7 +6,7 @@ import http.client
 import http.server
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -58,13 +58,17 @@ def recording(upstream: str) -> Iterator[Recorder]:
         def pass_on(self) -> None:
             length = int(self.headers.get("content-length", 0))
             body = self.rfile.read(length) if length else None
-            asking = http.client.HTTPConnection(str(at.hostname), at.port, timeout=PATIENCE_S)
-            asking.request(self.command, self.path, body, dict(self.headers))
-            answer = asking.getresponse()
-            sent = answer.read()
-            said = urlsplit(self.path)
-            given = parse_qs(said.query, keep_blank_values=True)
-            recorder.asked.append(Asked(self.command, said.path, given, answer.status))
+            to = http.client.HTTPConnection(str(at.hostname), at.port, timeout=PATIENCE_S)
+            with closing(to), suppress(ConnectionError):  # a client may have gone
+                to.request(self.command, self.path, body, dict(self.headers))
+                answer = to.getresponse()
+                sent = answer.read()
+                said = urlsplit(self.path)
+                given = parse_qs(said.query, keep_blank_values=True)
+                recorder.asked.append(Asked(self.command, said.path, given, answer.status))
+                self.send_on(answer, sent)
+
+        def send_on(self, answer: http.client.HTTPResponse, sent: bytes) -> None:
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in NOT_PASSED_ON:
@@ -74,7 +78,6 @@ def recording(upstream: str) -> Iterator[Recorder]:
                 self.send_header("content-length", shown or str(len(sent)))
             self.end_headers()
             self.wfile.write(sent)
-            asking.close()
 
         do_GET = do_HEAD = do_POST = do_OPTIONS = pass_on
 

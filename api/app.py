@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -14,6 +15,8 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from api import pages, problems, styles_routes
+from api.addresses import Network, parse_networks
+from api.answers_at_hand import AnswersAtHand
 from api.assets import Assets
 from api.body_limit import BodyLimit
 from api.door import Door
@@ -22,6 +25,8 @@ from api.feature_streams import Exports
 from api.head import HeadAsGet
 from api.metrics import Meter
 from api.ogc_tile_path import OgcTilePath
+from api.rate_limit import RateLimit
+from api.request_log import RequestLog
 from api.routers import (
     changes,
     collections,
@@ -36,12 +41,14 @@ from api.routers import (
 )
 from api.settings import ApiSettings
 from api.streams import Streams
-from api.tile_path import TilePath
+from api.tile_path import App, TilePath
 from api.tileset_documents import MVT
 from api.tileset_path import TilesetPath
 from layers.catalog import Catalog
 from layers.errors import LayerNotFound
 from layers.feed import Feed
+from layers.freshness import Freshness
+from layers.plan_cost import Guarded
 from layers.read import Counts
 from layers.store import Store
 from tiles.announced import Announcements
@@ -63,6 +70,7 @@ class State(TypedDict):
     store: Store
     counts: Counts
     exports: Exports
+    fresh: Freshness
     tilesets: Tilesets
     public_url: str | None
     measure: Callable[[], Awaitable[bytes]]
@@ -73,6 +81,24 @@ class State(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one address may ask, and what is logged of requests."""
+
+    per_s: float = 0.0
+    burst: int = 1
+    trusted: tuple[Network, ...] = ()
+    log_requests: bool = False
+
+    @classmethod
+    def from_settings(cls, settings: ApiSettings) -> Limits:
+        trusted = parse_networks(settings.trusted_proxies)
+        return cls(settings.rate_per_s, settings.rate_burst, trusted, settings.log_requests)
+
+    def around(self, app: App) -> RateLimit:
+        return RateLimit(app, per_s=self.per_s, burst=self.burst, trusted=self.trusted)
+
+
+@dataclass(frozen=True)
 class Parts:
     """What an application is made of. `tiles` and `queries` have connections of their own, so
     that a slow question never keeps a tile waiting.
@@ -86,9 +112,15 @@ class Parts:
     hot_bytes: int
     streams: Streams
     public_url: str | None = None
+    filtering: Store | None = None
     tilesets: Tilesets = field(default_factory=Tilesets)
     door: Door = field(default_factory=Door)
     exports: Exports = field(default_factory=lambda: Exports(4))
+    limits: Limits = field(default_factory=Limits)
+
+    @cached_property
+    def fresh(self) -> Freshness:
+        return Freshness(self.queries)
 
     @classmethod
     def from_settings(cls, settings: ApiSettings, budget: Budget | None = None) -> Parts:
@@ -102,16 +134,22 @@ class Parts:
             url, size=settings.query_connections, cost_ceiling=settings.query_cost,
             custom_plans=True, **limits,
         )  # fmt: skip
+        filtering = Store(
+            url, size=settings.filter_connections, queue=settings.filter_queue,
+            timeout_s=settings.filter_timeout_s, cost_ceiling=settings.filter_cost,
+            custom_plans=True,
+        )  # fmt: skip
         feed = Feed(queries, url)
         hot = settings.cache_bytes // 4
         cache = settings.cache_url.get_secret_value() if settings.cache_url else "memory:"
         shared = shared_tier(cache, settings.cache_disk_bytes)
         memory = MemoryCache(settings.cache_bytes - hot)
-        renderer = Renderer(tiles, feed, memory, shared, budget)
+        renderer = Renderer(tiles, feed, memory, shared, budget, Guarded(filtering))
         streams = Streams(settings.streams)
         return cls(
             feed, tiles, queries, renderer, Announcements(feed), hot, streams, settings.public_url,
-            door=Door.from_settings(settings), exports=Exports(settings.exports),
+            filtering=filtering, door=Door.from_settings(settings),
+            exports=Exports(settings.exports), limits=Limits.from_settings(settings),
         )  # fmt: skip
 
 
@@ -120,7 +158,7 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> O
 
     `on_start` is called in the running loop before anything is answered.
     """
-    meter = Meter(lambda: tile_path.gather(), parts.renderer.tiers.usage)
+    meter = Meter(lambda: tile_path.gather(), parts.renderer.tiers.usage, lambda: at_hand.served())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -158,7 +196,10 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> O
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
     document_every_answer(app)
-    tile_path = TilePath(app, parts.renderer, parts.feed, parts.announcements, parts.hot_bytes)
+    limited = parts.limits.around(app)
+    logged = RequestLog(limited, meter, every=parts.limits.log_requests)
+    at_hand = AnswersAtHand(logged, parts.feed, parts.fresh)
+    tile_path = TilePath(at_hand, parts.renderer, parts.feed, parts.announcements, parts.hot_bytes)
     of_tilesets = TilesetPath(tile_path, parts.tilesets, parts.feed)
     return OgcTilePath(of_tilesets, tile_path, parts.feed)
 
@@ -178,6 +219,8 @@ async def _running(parts: Parts, meter: Meter) -> AsyncIterator[None]:
     await parts.renderer.tiers.close()
     await parts.tiles.close()
     await parts.queries.close()
+    if parts.filtering is not None:
+        await parts.filtering.close()
     await parts.door.close()
 
 
@@ -188,6 +231,7 @@ def _state(parts: Parts, meter: Meter) -> State:
         store=parts.queries,
         counts=Counts(),
         exports=parts.exports,
+        fresh=parts.fresh,
         tilesets=parts.tilesets,
         public_url=parts.public_url,
         measure=meter.measure,

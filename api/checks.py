@@ -139,7 +139,8 @@ def holder_of(port: int, proc: Path = Path("/proc")) -> str | None:
 def connections(connection: sa.Connection, settings: ApiSettings, role: str) -> Finding:
     """The server takes as many connections as the workers' pools may open, and a few more."""
     about = "connections"
-    each = settings.tile_connections + settings.query_connections + 1 + OFFICERS
+    pools = (settings.tile_connections, settings.query_connections, settings.filter_connections)
+    each = sum(pools) + 1 + OFFICERS
     wanted = settings.workers * each
     row = connection.execute(
         sa.text(

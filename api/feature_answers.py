@@ -56,7 +56,7 @@ class Asking:
     def headers(self, revision: int) -> dict[str, str]:
         found = {
             REVISION: str(revision),
-            "etag": self.etag(self.published.revision),
+            "etag": self.etag(revision),
             "cache-control": "no-cache",
             "vary": "Accept, Accept-Encoding",
         }

@@ -41,19 +41,19 @@ class Wanted:
 def read_asked(items: list[tuple[str, str]], published: PublishedLayer) -> dict[str, str]:
     """The parameters by their names; raises QueryRefused for one that is unknown or comes twice."""
     asked: dict[str, str] = {}
-    known = {*PARAMETERS, *_simple(published.layer)}
+    known = {*PARAMETERS, *simple_names(published.layer)}
     for name, value in items:
         if name not in known and (name.startswith(TRACKING) or (name, value) == FIRST):
             continue
         if name not in known:
-            raise QueryRefused(name, value, f"is not a parameter here; {_advice(name, known)}")
+            raise QueryRefused(name, value, f"is not a parameter here; {advice(name, known)}")
         if name in asked:
             raise QueryRefused(name, value, "is given more than once; give it once")
         asked[name] = value
     return asked
 
 
-def _advice(name: str, known: set[str]) -> str:
+def advice(name: str, known: set[str]) -> str:
     if name == FIRST[0]:
         return "the link next leads to the page behind this one"
     if near := difflib.get_close_matches(name, known, n=1):
@@ -61,7 +61,7 @@ def _advice(name: str, known: set[str]) -> str:
     return f"parameters are {', '.join(sorted(known))}"
 
 
-def _simple(layer: Layer) -> list[str]:
+def simple_names(layer: Layer) -> list[str]:
     """The columns that may be asked for by name=value."""
     found = Queryables.of(layer).properties.values()
     return [
@@ -94,8 +94,10 @@ def wanted(asked: Asked, published: PublishedLayer) -> Wanted:
 def _where(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Expression:
     """All conditions, in whatever words they were asked, as one."""
     parts: list[Expression] = []
+    of_box = _crs(asked, "bbox-crs", systems)
+    _crs(asked, "filter-crs", systems)
     if "bbox" in asked:
-        box = Box.parse(asked["bbox"], _crs(asked, "bbox-crs", systems))
+        box = Box.parse(asked["bbox"], of_box)
         parts.append(in_box(box, known))
     if "datetime" in asked:
         parts.append(in_time(_text(asked, "datetime"), known))
@@ -104,16 +106,16 @@ def _where(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Express
     if asked.get("q"):
         parts.append(with_words(_text(asked, "q"), known))
     if "filter" in asked:
-        parts.append(_filter(asked, known, systems))
+        parts.append(filter_of(asked, known, systems))
     parts += [
-        _equal(name, asked[name], known)
+        in_words_of_column(name, asked[name], known)
         for name in asked
         if name not in PARAMETERS
     ]  # fmt: skip
     return conjunction(parts)
 
 
-def _filter(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Expression:
+def filter_of(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Expression:
     crs, said = _crs(asked, "filter-crs", systems), asked["filter"]
     language = asked.get("filter-lang")
     if isinstance(said, str):
@@ -128,7 +130,7 @@ READERS = {
 }  # fmt: skip
 
 
-def _equal(name: str, said: Any, known: Queryables) -> Expression:
+def in_words_of_column(name: str, said: Any, known: Queryables) -> Expression:
     """`genus=Tilia`: a column and the value it shall have."""
     column = known.named(name)
     fix = f"write {'an' if column.kind is Kind.INTEGER else 'a'} {column.kind}"

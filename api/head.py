@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+WITHOUT_BODY = "quartier.without_body"  # in the scope, where a body would be made for nobody
+
 
 class HeadAsGet:
     """Asks the application inside for GET and keeps the body back."""
@@ -21,7 +23,7 @@ class HeadAsGet:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app({**scope, "method": "GET"}, _nobody_waits, without_body)
+        await self._app({**scope, "method": "GET", WITHOUT_BODY: True}, _nobody_waits, without_body)
 
 
 async def _nobody_waits() -> Message:

@@ -19,6 +19,7 @@ from tiles.cache import Usage
 from tiles.tally import Tally
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+OPEN_ENDED = "/changes"
 GATHER_S = 1.0  # how far behind the counts of the other workers may be
 RENDER_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -55,6 +56,14 @@ class Metrics:
             "quartier_tile_recompressed", "Tiles asked for often: packed better, or not for want of"
             " room in the queue", ["outcome"], registry=registry,
         )  # fmt: skip
+        self._requests_s = Histogram(
+            "quartier_request_seconds", "Time to answer what is no tile, by route",
+            ["route", "status"], buckets=RENDER_S, registry=registry,
+        )  # fmt: skip
+        self._at_hand = Counter(
+            "quartier_answers_at_hand", "Answers with features that were sent as they were kept",
+            registry=registry,
+        )  # fmt: skip
         self._held_bytes = Gauge(
             "quartier_cache_bytes", "Bytes that the caches of all workers hold", ["tier"],
             registry=registry, multiprocess_mode="livesum",
@@ -85,6 +94,12 @@ class Metrics:
             if count:
                 counter.inc(count)
 
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        self._requests_s.labels(route, str(status)).observe(seconds)
+
+    def at_hand(self, count: int) -> None:
+        self._at_hand.inc(count)
+
     def hold(self, memory: Usage, shared: Usage | None) -> None:
         """Say what the caches hold now."""
         self._held_bytes.labels("memory").set(memory.bytes)
@@ -110,9 +125,12 @@ class Meter:
         self,
         tallied: Callable[[], Tally],
         usage: Callable[[], Awaitable[tuple[Usage, Usage | None]]],
+        at_hand: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`at_hand` tells how many answers were sent as they were kept, since it was last asked."""
         self._tallied = tallied
         self._usage = usage
+        self._at_hand = at_hand
         self._metrics = Metrics()
 
     async def measure(self) -> bytes:
@@ -128,9 +146,16 @@ class Meter:
     def gather_last(self) -> None:
         """Hand over the last counts; caches that are about to close hold nothing."""
         self._metrics.add(self._tallied())
+        self._metrics.at_hand(self._at_hand())
+
+    def count(self, route: str, status: int, seconds: float) -> None:
+        """A request that the router answered; one that stays open is no matter of seconds."""
+        if route != OPEN_ENDED:
+            self._metrics.answered(route, status, seconds)
 
     async def _gather(self) -> None:
         self._metrics.add(self._tallied())
+        self._metrics.at_hand(self._at_hand())
         self._metrics.hold(*await self._usage())
 
 

@@ -24,6 +24,7 @@ from layers.errors import (
     LayersError,
     MapNotFound,
     QueryRefused,
+    QueryTooCostly,
     RunNotFound,
     ScopeMissing,
     StoreBusy,
@@ -40,6 +41,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     RunNotFound: HTTPStatus.NOT_FOUND,
     NoSuchTile: HTTPStatus.NOT_FOUND,
     QueryRefused: HTTPStatus.BAD_REQUEST,
+    QueryTooCostly: HTTPStatus.UNPROCESSABLE_ENTITY,
     KeyRefused: HTTPStatus.UNAUTHORIZED,
     ScopeMissing: HTTPStatus.FORBIDDEN,
     ChangeRefused: HTTPStatus.CONFLICT,
@@ -86,6 +88,9 @@ def problem_of(exc: Exception) -> Problem:
         return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong on our side")
     if isinstance(exc, QueryRefused | AddressRefused):
         return Problem(status, str(exc), parameter=exc.parameter, value=exc.value, fix=exc.fix)
+    if isinstance(exc, QueryTooCostly):
+        told = {"cost": round(exc.cost), "most": round(exc.most), "advice": exc.advice}
+        return Problem(status, str(exc), **told)
     problem = Problem(status, str(exc))
     if isinstance(exc, TooManyWrongKeys):
         problem.headers["retry-after"] = str(exc.wait_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.addresses import parse_networks
 from tiles.shared import check_cache_url
 
 
@@ -59,12 +60,55 @@ class ApiSettings(BaseSettings):
         description="What a question with a filter may cost, as PostgreSQL's planner estimates it,"
         " before it is refused with advice; about a page of 8 kB read in order is 1.",
     )
+    filter_connections: int = Field(
+        default=2,
+        ge=1,
+        le=100,
+        description="Database connections for tiles with a filter, in each worker.",
+    )
+    filter_queue: int = Field(
+        default=32,
+        ge=0,
+        description="Tiles with a filter that may wait for one of them before a 503.",
+    )
+    filter_timeout_s: float = Field(
+        default=5.0, gt=0, le=600, description="Seconds a tile with a filter may take to be made."
+    )
+    filter_cost: float = Field(
+        default=400_000.0,
+        gt=0,
+        description="What a tile with a filter may cost, in the planner's units, before it is"
+        " refused with advice.",
+    )
+    rate_per_s: float = Field(
+        default=200.0,
+        ge=0,
+        description="Questions a second that one address may ask of the API, tiles not counted,"
+        " before a 429; 0 for no limit. Programs on this machine are not limited.",
+    )
+    rate_burst: int = Field(
+        default=2_000, ge=1, description="Questions that one address may ask at once, beyond that."
+    )
+    trusted_proxies: str = Field(
+        default="127.0.0.0/8,::1/128",
+        description="Networks whose X-Forwarded-For is believed, separated by commas.",
+    )
+    log_requests: bool = Field(
+        default=False,
+        description="Log every request that is no tile; without it, those that took over a second.",
+    )
     exports: int = Field(
         default=4, ge=1, description="Files of whole layers made at once, in each worker."
     )
     query_timeout_s: float = Field(
         default=10.0, gt=0, le=600, description="Seconds a query may run in the database."
     )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, said: str) -> str:
+        parse_networks(said)
+        return said
 
     @field_validator("cache_url")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,6 +22,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 MVT = b"application/vnd.mapbox-vector-tile"
+FOR_EVER = math.inf
 NO_BODY: Message = {"type": "http.response.body", "body": b""}
 COMMON: Headers = [
     (b"access-control-allow-origin", b"*"),
@@ -54,7 +56,9 @@ class Answer:
 
 @dataclass(slots=True)
 class Hot:
-    """The answers of a path while the feed's generation is this. `hits` counts bodies sent."""
+    """The answers of an address while the feed's generation is this, and `until` a time. `hits`
+    counts bodies sent.
+    """
 
     path: str
     generation: int
@@ -63,10 +67,18 @@ class Hot:
     answers: dict[bytes, Answer]
     tags: tuple[bytes, ...]
     unchanged: dict[bytes, Answer]
+    until: float = FOR_EVER
     hits: int = 0
 
     @classmethod
-    def of(cls, path: str, found: Found, generation: int, cache_control: bytes) -> Hot:
+    def of(
+        cls,
+        path: str,
+        found: Found,
+        generation: int,
+        cache_control: bytes,
+        until: float = FOR_EVER,
+    ) -> Hot:
         tags = tags_of(found.entry.validator)
         return cls(
             path=path,
@@ -76,6 +88,7 @@ class Hot:
             answers=_answers(found.entry, cache_control),
             tags=tags,
             unchanged={tag: unchanged(tag, cache_control) for tag in tags},
+            until=until,
         )
 
     @property

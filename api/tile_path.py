@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
-from api.deps import TRACKING
 from api.problems import problem_of
 from api.tile_answers import (
+    FOR_EVER,
     NO_BODY,
     PREFLIGHT,
     Answer,
@@ -32,11 +32,12 @@ from api.tile_answers import (
     tags_of,
     unchanged,
 )
+from api.tile_filters import TileAsked, narrowed, read_tile_asked
 from api.tile_headers import cache_control, etag_held, read_headers
-from layers.errors import QueryRefused
+from layers.catalog import Catalog
 from layers.feed import Feed
 from tiles.address import TileAddress, TileLayer, parse_layers
-from tiles.announced import PARAMETER, Announcements, parse_revisions
+from tiles.announced import Announcements, parse_revisions
 from tiles.background import Background
 from tiles.errors import AddressRefused
 from tiles.render import Renderer
@@ -51,14 +52,19 @@ HEEDED = 10_000  # query strings that are known to ask for nothing more than is 
 PATIENCE_S = 0.02  # before a tile is watched for a client that leaves
 HOT_HITS = 16  # bodies sent from memory after which a tile is worth packing better
 WORTH_PACKING = 512  # bytes
+CLOCK_S = 60.0  # for which words that mean a day are taken to mean the same
+NOTHING = TileAsked(None, {})
 
 
 class Wanted(NamedTuple):
-    """The tile that a path names."""
+    """The tile that a path names, and the part of it that parameters ask for. `key` is what its
+    answer is remembered by, `until` the time at which the same words ask for something else.
+    """
 
-    path: str
+    key: str
     asked: tuple[TileLayer, ...]
     at: TileAddress
+    until: float = FOR_EVER
 
     @classmethod
     def parse(cls, path: str) -> Wanted:
@@ -66,6 +72,22 @@ class Wanted(NamedTuple):
         if len(parts) != 4:
             raise AddressRefused("path", path, "write /tiles/{layers}/{z}/{x}/{y}.mvt")
         return cls(path, parse_layers(parts[0]), TileAddress.parse(*parts[1:]))
+
+    @property
+    def is_whole(self) -> bool:
+        return all(layer.narrowed is None for layer in self.asked)
+
+    def narrowed_by(self, asked: TileAsked, query: bytes, catalog: Catalog) -> Wanted:
+        """The same tile of the parts of its layers that are asked for."""
+        if not asked.narrowing:
+            return self
+        until = time.time() + CLOCK_S if asked.by_clock else FOR_EVER
+        layers = narrowed(self.asked, asked.narrowing, catalog)
+        return Wanted(key_of(self.key, query), layers, self.at, until)
+
+
+def key_of(path: str, query: bytes) -> str:
+    return f"{path}?{query.decode('latin-1')}"
 
 
 class TilePath:
@@ -108,11 +130,15 @@ class TilePath:
     async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         takes, tags = read_headers(scope["headers"])
         query = scope["query_string"]
-        hot, generation = self._hot.get(path), self._feed.generation
+        generation = self._feed.generation
+        if query and self._heeded.get(query) != generation:
+            hot = self._hot.get(key_of(path, query))
+        else:
+            hot = self._hot.get(path)
         if (
             hot is None
             or hot.generation != generation
-            or (query and self._heeded.get(query) != generation)
+            or (hot.until is not FOR_EVER and hot.until < time.time())
         ):
             await self._answer_anew(path, scope, receive, send)
             return
@@ -134,8 +160,9 @@ class TilePath:
         """Nothing is at hand that is sure to hold: work out what the tile's version is now."""
         takes, tags = read_headers(scope["headers"])
         try:
-            await self._heed(scope["query_string"])
+            asked = await self._heed(scope["query_string"])
             wanted = Wanted.parse(path)
+            wanted = wanted.narrowed_by(asked, scope["query_string"], self._feed.catalog)
             source, answer = Source.VERSION, self._still_good(wanted, tags)
             if answer is None:
                 hot = await self._find(wanted, receive)
@@ -160,16 +187,19 @@ class TilePath:
         status = b"quartier; hit; ttl=-%d" % self._feed.stale_for_s
         return {**start, "headers": [*start["headers"], (b"cache-status", status)]}
 
-    async def _heed(self, query_string: bytes) -> None:
-        """Refuse what is no parameter; catch up with the revisions a client was told of."""
+    async def _heed(self, query_string: bytes) -> TileAsked:
+        """Read what is asked; catch up with the revisions a client was told of."""
         if not query_string:
-            return
+            return NOTHING
         generation = self._feed.generation
-        told = _announced(query_string)
-        if told is None or await self._announcements.heed(parse_revisions(told)):
+        asked = read_tile_asked(query_string)
+        told = asked.revisions
+        is_known = told is None or await self._announcements.heed(parse_revisions(told))
+        if is_known and not asked.narrowing:
             if len(self._heeded) >= HEEDED:
                 self._heeded.clear()
             self._heeded[query_string] = generation
+        return asked
 
     def _still_good(self, wanted: Wanted, tags: bytes | None) -> Answer | None:
         """The news that the client has this very version, before anything is made."""
@@ -188,11 +218,12 @@ class TilePath:
         found = await _unless_gone(self._renderer.find(wanted.asked, wanted.at), receive)
         if found is None:
             return None
-        hot = Hot.of(wanted.path, found, generation, self._cache_control(wanted))
-        old = self._hot.get(wanted.path)
+        hot = Hot.of(wanted.key, found, generation, self._cache_control(wanted), wanted.until)
+        old = self._hot.get(wanted.key)
         if old is not None and old.found.entry.validator == found.entry.validator:
             hot.hits = old.hits
-        self._remember(wanted.path, hot)
+        if wanted.is_whole or found.source is Source.MEMORY:  # a part must be asked for twice
+            self._remember(wanted.key, hot)
         return hot
 
     def _remember(self, path: str, hot: Hot) -> None:
@@ -234,20 +265,7 @@ class TilePath:
         path = hot.path
         if better is not None and self._hot.get(path) is hot:
             found = found._replace(entry=better)
-            self._remember(path, Hot.of(path, found, hot.generation, hot.cache_control))
-
-
-def _announced(query_string: bytes) -> str | None:
-    """The revisions that a client was told of; raises QueryRefused for any other parameter."""
-    told: str | None = None
-    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
-        if name == PARAMETER:
-            if told is not None:
-                raise QueryRefused(name, value, "is given more than once; give it once")
-            told = value
-        elif not name.startswith(TRACKING):
-            raise QueryRefused(name, value, f"is not a parameter here; tiles take {PARAMETER}")
-    return told
+            self._remember(path, Hot.of(path, found, hot.generation, hot.cache_control, hot.until))
 
 
 async def _unless_gone(work: Awaitable[Found], receive: Receive) -> Found | None:

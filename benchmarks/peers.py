@@ -19,6 +19,7 @@ import yaml
 
 from benchmarks.city import City
 from benchmarks.servers import free_port, running
+from layers.catalog import Bounds
 from layers.columns import Column, ColumnType
 from layers.model import Layer
 from layers.tables import CITY, type_name
@@ -141,3 +142,28 @@ def _percent_url(url: str) -> str:
     return (
         f"postgresql://{parts.username}@{quote(said['host'], safe='')}:{said['port']}{parts.path}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsPeer:
+    """A server that runs, and how it addresses a page of the city's layer by a box."""
+
+    name: str
+    url: str
+    path: Callable[[Bounds, int], str]
+
+
+@contextmanager
+def items_peers_serving(city: City) -> Iterator[list[ItemsPeer]]:
+    """tipg, where it is on PATH: the same columns, the geometry that has an index."""
+    python = _python_of_tipg()
+    if python is None:
+        yield []
+        return
+
+    def path(box: Bounds, limit: int) -> str:
+        said = ",".join(f"{number:.7f}" for number in box)
+        return f"/collections/{CITY}.{city.layer.id}/items?bbox={said}&limit={limit}&f=geojson"
+
+    with _tipg(city, python) as peer:
+        yield [ItemsPeer("tipg", peer.url, path)]

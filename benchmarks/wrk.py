@@ -25,8 +25,8 @@ class Load(TypedDict):
 def wrk(url: str, lines: Path, *, seconds: float, connections: int) -> Load:
     """Ask for the lines' paths in random order; raises where an answer was not as it should be."""
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(SCRIPT),
-         url, "--", str(lines)],
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "20s", "--latency",
+         "-s", str(SCRIPT), url, "--", str(lines)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     said = next(line for line in done.stdout.splitlines() if line.startswith("JSON "))

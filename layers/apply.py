@@ -70,6 +70,8 @@ def _bring_up(
     if overviews.has_cells(layer) and row.overview != overviews.signature(layer):
         steps.append(layer_steps.count_points(layer))
     steps += layer_steps.shape(layer, connection, is_remade=bool(mended))
+    if not divided:
+        steps += layer_steps.index_slices(layer, connection)
     if row.triggers != triggers_hash(old):
         steps.append(layer_steps.attach(layer))
     if row.withdrawn:

@@ -11,7 +11,7 @@ from datetime import date
 import sqlalchemy as sa
 
 from layers import merge_sql as merge
-from layers import partition_sql, privacy_sql, shape_sql
+from layers import partition_sql, privacy_sql, shape_sql, slice_index
 from layers.engine import postgis_schema, run_ddl
 from layers.errors import ChangeRefused
 from layers.model import Layer
@@ -116,7 +116,7 @@ def needed_parts(connection: sa.Connection, layer: Layer, rows: str) -> list[dat
 
 
 def most_parts(connection: sa.Connection) -> int:
-    """How many parts a layer can have: a question locks each, and its three indexes, and the server
+    """How many parts a layer can have: a question locks each, and its indexes, and the server
     has room for so many locks, of all who ask at a time.
     """
     room = connection.scalar(
@@ -156,7 +156,7 @@ def _continue_fids(layer: Layer, build: str) -> str:
 
 
 def index_statements(layer: Layer, table: str, build: str) -> tuple[list[str], list[str]]:
-    """DDL of the index of places of a built table (quoted), and of those of its keys."""
+    """DDL of the index of places of a built table (quoted), and of its keys and other indexes."""
     places = [f"CREATE INDEX {ident(f'{build}_geom')} ON {table} USING gist (tile_geom)"]
     keys = [
         f"CREATE UNIQUE INDEX {ident(f'{build}_pkey')} ON {table} (fid)",
@@ -164,6 +164,7 @@ def index_statements(layer: Layer, table: str, build: str) -> tuple[list[str], l
     ]
     if layer.partitions:
         keys = partition_sql.index_statements(layer, table, build)
+    keys += slice_index.statements(layer, table, build)
     return places if layer.has_geometry else [], keys
 
 
@@ -199,6 +200,7 @@ def swap(
     if layer.has_geometry:
         index = f"{CITY}.{ident(f'{build}_geom')}"
         ddl.append(f"ALTER INDEX {index} RENAME TO {ident(f'{name}_tile_geom_idx')}")
+    ddl += slice_index.renaming(layer, build)
     if shapes:
         ddl += [*shape_sql.place_statements(layer), *shape_sql.remember_statements(layer)]
     schema = postgis_schema(connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from layers.columns import ColumnType
+from layers.columns import ColumnType, GeometryType
 from layers.feature_query import Cursor, FeatureQuery
 from layers.filters.nodes import EVERYTHING
 from layers.filters.queryables import FID
@@ -104,7 +104,9 @@ def _past(query: FeatureQuery, values: Values, end: str | None, *, keyed: bool =
 def _where(query: FeatureQuery, values: Values, *, tiled: bool = True) -> str:
     if query.where == EVERYTHING:
         return "true"
-    return Condition(values, ZoneInfo(query.layer.time_zone), tiled=tiled).of(query.where)
+    points = query.layer.geometry is GeometryType.POINT
+    zone = ZoneInfo(query.layer.time_zone)
+    return Condition(values, zone, tiled=tiled, points=points).of(query.where)
 
 
 def _order(query: FeatureQuery) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from layers import overviews, partition_sql, shape_batch, shape_sql, shapes
+from layers import overviews, partition_sql, shape_batch, shape_sql, shapes, slice_index
 from layers.map import Map
 from layers.model import Layer
 from layers.overview_rebuild import count_anew
@@ -173,7 +173,17 @@ def index_statements(layer: Layer, table: str) -> list[str]:
     """DDL of the indexes beside the keys; names are left to PostgreSQL."""
     if not layer.has_geometry:
         return []
-    return [f"CREATE INDEX ON {CITY}.{ident(table)} USING gist (tile_geom)"]
+    name = f"{CITY}.{ident(table)}"
+    places = f"CREATE INDEX ON {name} USING gist (tile_geom)"
+    return [places, *slice_index.statements(layer, name, table)]
+
+
+def index_slices(layer: Layer, connection: sa.Connection) -> list[Step]:
+    """Make or drop the index that parts of a layer's points are counted by, where it differs."""
+    ddl = slice_index.missing(connection, layer)
+    return [Step(says=f"index layer {layer.id} by what it is asked for", ddl=tuple(ddl))][
+        : len(ddl)
+    ]
 
 
 def mend(

@@ -6,6 +6,7 @@ A stage is an unlogged table with `#row`, `#line`, `source_key`, the declared co
 
 from __future__ import annotations
 
+from layers import slice_index
 from layers.columns import ColumnType
 from layers.model import Layer
 from layers.sql import ident, literal
@@ -181,7 +182,8 @@ def additions(layer: Layer) -> str:
     """
     table = f"{literal(f'{CITY}.{ident(layer.id)}')}::regclass"
     ours = ", ".join(
-        literal(f"{layer.id}_{suffix}") for suffix in ("pkey", "source_key_key", "tile_geom_idx")
+        literal(f"{layer.id}_{suffix}")
+        for suffix in ("pkey", "source_key_key", "tile_geom_idx", slice_index.SUFFIX)
     )
     ours_too = TRIGGERS | {KEEP_TIME, "quartier_0_derived"}  # of a divided, a published table
     triggers = f"ARRAY[{', '.join(map(literal, sorted(ours_too)))}]"

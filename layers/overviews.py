@@ -29,8 +29,9 @@ DEEPEST_DETAIL = 17  # its tiles are 8 × 8 cells of the grid: coarser clusters 
 CUBE_DEPTH = 16  # at most: zoom 10
 CUBE_SHARE = 0.5  # of the layer's rows that a cube may have
 SMALL_CUBE = 20_000  # rows that it may have in any case
-NO_BUCKET = -1_000_000  # rows without a time, or with one that never comes
-LAST_BUCKET = 12_000_000  # months; what is later still is counted there
+NO_BUCKET = -1_000_000  # rows without a time
+FIRST_BUCKET = NO_BUCKET + 1  # rows of before all time
+LAST_BUCKET = 12_000_000  # months; what is later still, or never comes, is counted there
 CELL_BIT, GROUP_BIT = 25, 25 + 2 * CUBE_DEPTH  # of a key of the cube in one number, bucket first
 BUCKET_SHIFT = 1 << CELL_BIT - 1  # makes every bucket a positive number
 MONTHS = {TimeBucket.YEAR: 12, TimeBucket.QUARTER: 3, TimeBucket.MONTH: 1}
@@ -102,7 +103,7 @@ def signature(layer: Layer) -> str:
     zone = layer.time_zone if has_cube(layer) else None
     bucket = layer.overview.bucket
     detail = (layer.overview.detail_zoom, layer.maxzoom)
-    return repr(("5", layer.category, groups_of(layer), bucket, bucket and time, zone, detail))
+    return repr(("6", layer.category, groups_of(layer), bucket, bucket and time, zone, detail))
 
 
 def table_statements(layer: Layer) -> list[str]:
@@ -170,7 +171,11 @@ def bucket_number(layer: Layer, row: str) -> str:
     # date_part, because extract works in numeric and takes three times as long.
     months = f"(date_part('year', {when})::int * 12 + date_part('month', {when})::int - 1)"
     number = f"{months} / {MONTHS[layer.overview.bucket]}"
-    return f"(CASE WHEN isfinite({when}) THEN least({number}, {LAST_BUCKET}) ELSE {NO_BUCKET} END)"
+    return (
+        f"(CASE WHEN isfinite({when}) THEN least({number}, {LAST_BUCKET})"
+        f" WHEN {when} = 'infinity' THEN {LAST_BUCKET}"
+        f" WHEN {when} = '-infinity' THEN {FIRST_BUCKET} ELSE {NO_BUCKET} END)"
+    )
 
 
 def counted_columns(layer: Layer) -> list[str]:

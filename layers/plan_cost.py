@@ -6,15 +6,36 @@ its ceiling is refused with advice, because it would keep others waiting for not
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import asyncpg
 import orjson
 
-from layers.errors import QueryTooCostly
+from layers.errors import QueryRefused, QueryTooCostly
 from layers.feature_query import FeatureQuery
 from layers.feature_sql import Statement
 from layers.filters.nodes import EVERYTHING
 from layers.store import Store
+
+WIDER = (
+    "filter by a category that is counted apart and by whole months, which low zooms are counted"
+    " by, or ask for tiles of higher zooms"
+)
+
+
+@contextmanager
+def meant_by_filter() -> Iterator[None]:
+    """What the database cannot work out of a filter is said as the filter's fault."""
+    try:
+        yield
+    except (asyncpg.DataError, asyncpg.ProgramLimitExceededError) as exc:
+        raise QueryRefused("filter", "", f"cannot be worked out: {exc.args[0]}") from exc
+    except asyncpg.InternalServerError as exc:
+        if "GEOS" not in str(exc) and "Topology" not in str(exc) and "Relate" not in str(exc):
+            raise
+        raise QueryRefused("filter", "", f"cannot be worked out: {exc.args[0]}") from exc
 
 
 def is_plain(query: FeatureQuery) -> bool:
@@ -32,6 +53,21 @@ async def refuse_what_costs_too_much(
     cost = await estimate(store, statement)
     if cost > most:
         raise QueryTooCostly(cost, most, advice(query))
+
+
+class Guarded:
+    """A store that answers no question that would cost more than it may."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def fetchrow(self, sql: str, *args: object) -> Any:
+        """Raises QueryTooCostly, QueryRefused, StoreBusy, StoreUnavailable."""
+        with meant_by_filter():
+            cost = await estimate(self._store, Statement(sql, args))
+            if cost > self._store.cost_ceiling:
+                raise QueryTooCostly(cost, self._store.cost_ceiling, WIDER)
+            return await self._store.fetchrow(sql, *args)
 
 
 async def estimate(store: Store, statement: Statement) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from layers.feature_sql import Statement, count_statement, page_statement, revis
 from layers.filters.canonical import conjunction
 from layers.filters.nodes import EVERYTHING, Compare, Kind, Literal, Property
 from layers.filters.queryables import FID
-from layers.plan_cost import refuse_what_costs_too_much
+from layers.plan_cost import meant_by_filter, refuse_what_costs_too_much
 from layers.revisions import resolve
 from layers.row_text import GEOJSON, Form
 from layers.store import Store
@@ -83,19 +83,6 @@ def parse_bbox(text: str) -> Bounds:
     return Bounds(west, south, east, north)
 
 
-@contextmanager
-def meant_by_filter() -> Iterator[None]:
-    """What the database cannot work out of a filter is said as the filter's fault."""
-    try:
-        yield
-    except (asyncpg.DataError, asyncpg.ProgramLimitExceededError) as exc:
-        raise QueryRefused("filter", "", f"cannot be worked out: {exc.args[0]}") from exc
-    except asyncpg.InternalServerError as exc:
-        if "GEOS" not in str(exc) and "Topology" not in str(exc) and "Relate" not in str(exc):
-            raise
-        raise QueryRefused("filter", "", f"cannot be worked out: {exc.args[0]}") from exc
-
-
 async def read_page(
     store: Store,
     query: FeatureQuery,
@@ -117,7 +104,7 @@ async def read_page(
         await refuse_what_costs_too_much(store, query, page)
         row = await _with_known_count(store, query, counts, page, expected)
         if row is None:
-            return await _with_count(store, query, counts, page)
+            row = await _with_count(store, query, counts, page)
     if _has_moved_on(query, row):
         return await read_page(store, query, counts, form, expected=row["revision"])
     return _page_of(query, row, counts.get(query, _revision(query, row)))
@@ -154,19 +141,16 @@ async def _with_known_count(
     return row if counts.get(query, _revision(query, row)) is not None else None
 
 
-async def _with_count(
-    store: Store, query: FeatureQuery, counts: Counts, page: Statement
-) -> FeaturePage:
+async def _with_count(store: Store, query: FeatureQuery, counts: Counts, page: Statement) -> Any:
+    """The page of a snapshot in which its features are counted, too."""
     async with _snapshot(store) as connection:
         row = await connection.fetchrow(page.sql, *page.args)
         revision = _revision(query, row)
-        matched = counts.get(query, revision)
-        if matched is None and query.after is None and not _is_cut(query, row):
-            matched = row["found"]
-        if matched is None:
-            matched = await _counted(connection, query)
-    counts.put(query, revision, matched)
-    return _page_of(query, row, matched)
+        if _has_moved_on(query, row) or counts.get(query, revision) is not None:
+            return row
+        is_all = query.after is None and not _is_cut(query, row)
+        counts.put(query, revision, row["found"] if is_all else await _counted(connection, query))
+    return row
 
 
 async def _counted(connection: Any, query: FeatureQuery) -> int:

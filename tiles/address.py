@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 
 from layers.columns import MAX_ZOOM
 from tiles.errors import AddressRefused
+from tiles.narrowed import Narrowed
 
 MAX_LAYERS = 64  # in one composite tile
 
@@ -48,11 +49,17 @@ class TileLayer(NamedTuple):
 
     id: str
     show: Show = Show.FEATURES
+    narrowed: Narrowed | None = None
 
     @property
     def name(self) -> str:
         """Its name in addresses and in the tile."""
         return self.id if self.show is Show.FEATURES else f"{self.id}:{self.show}"
+
+    @property
+    def key(self) -> str:
+        """What caches know it by: with the part of it that is wanted."""
+        return self.name if self.narrowed is None else f"{self.name}~{self.narrowed.key}"
 
 
 def parse_layers(text: str) -> tuple[TileLayer, ...]:

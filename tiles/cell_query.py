@@ -56,7 +56,7 @@ def cell_query(published: PublishedLayer, name: str, at: TileAddress) -> TileQue
                count(*) AS features, count(*) AS seen
         FROM (
             SELECT CASE n WHEN 1 THEN fx ELSE {CLUSTER_IDS | depth << 40} + cell END AS "#id",
-                   {_place(at.z)} AS geom,
+                   {place_of_cell(at.z)} AS geom,
                    {columns}
             {cells_in_tile(layer, depth)}
             ORDER BY cell
@@ -79,13 +79,13 @@ def slice_query(published: PublishedLayer, name: str, at: TileAddress, wanted: S
     first = overviews.NO_BUCKET if wanted.first is None else wanted.first
     last = LAST_BUCKET if wanted.last is None else wanted.last
     counted = level <= published.cube_depth
-    source = _from_cube(layer, depth, level) if counted else _from_rows(layer, at.z, depth)
+    source = from_cube(layer, depth, level) if counted else _from_rows(layer, at.z, depth)
     sql = f"""
         SELECT {revision_of(layer)} AS revision,
                ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', '#id') AS tile,
                count(*) AS features
         FROM (
-            SELECT {CLUSTER_IDS | depth << 40} + cell AS "#id", {_place(at.z)} AS geom,
+            SELECT {CLUSTER_IDS | depth << 40} + cell AS "#id", {place_of_cell(at.z)} AS geom,
                    n AS point_count
             FROM (
                 SELECT cell, sum(n)::bigint AS n, sum(sx)::bigint AS sx, sum(sy)::bigint AS sy
@@ -95,10 +95,10 @@ def slice_query(published: PublishedLayer, name: str, at: TileAddress, wanted: S
     return TileQuery(sql, (*cells_of(at, depth), at.x, at.y, list(groups), first, last))
 
 
-def _from_cube(layer: Layer, depth: int, level: int) -> str:
+def from_cube(layer: Layer, depth: int, level: int) -> str:
     bits = 2 * (level - depth)
     return f"""
-                    SELECT cell >> {bits} AS cell, n, sx, sy FROM {cube(layer).table}
+                    SELECT cell >> {bits} AS cell, grp, n, sx, sy FROM {cube(layer).table}
                     WHERE depth = {level} AND grp = ANY ($5::int[])
                       AND cell BETWEEN $1::bigint << {bits}
                                    AND ($2::bigint << {bits}) + {(1 << bits) - 1}
@@ -124,7 +124,7 @@ def heat_query(published: PublishedLayer, name: str, at: TileAddress) -> TileQue
     Below the detail zoom the places are those of the cells.
     """
     layer = published.layer
-    source = _heat_cells(layer, at.z) if at.z < published.detail_zoom else _heat_points(layer, at.z)
+    source = _heat_cells(layer, at.z) if at.z < published.detail_zoom else heat_points(layer, at.z)
     sql = f"""
         SELECT {revision_of(layer)} AS revision,
                ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom') AS tile,
@@ -136,16 +136,18 @@ def heat_query(published: PublishedLayer, name: str, at: TileAddress) -> TileQue
 
 def _heat_cells(layer: Layer, z: int) -> str:
     return f"""
-            SELECT {_place(z)} AS geom, n AS point_count FROM {cells(layer).table} o
+            SELECT {place_of_cell(z)} AS geom, n AS point_count FROM {cells(layer).table} o
             WHERE depth = {depth_of(z)} AND cell BETWEEN $1 AND $2 ORDER BY cell"""
 
 
-def _heat_points(layer: Layer, z: int) -> str:
-    """Beyond the depth of the grid a point's own place decides which tile it is in."""
-    x = f"((ST_X(tile_geom) * 1000 + {HALF_MM}) / {WORLD_MM / 2**z} - $3::int) * {EXTENT}"
-    y = f"(({HALF_MM} - ST_Y(tile_geom) * 1000) / {WORLD_MM / 2**z} - $4::int) * {EXTENT}"
+def heat_points(layer: Layer, z: int, condition: str = "true") -> str:
+    """Places of a tile and how many rows `t` that the condition holds for stand there. Beyond the
+    depth of the grid a point's own place decides which tile it is in.
+    """
+    x = f"((ST_X(t.tile_geom) * 1000 + {HALF_MM}) / {WORLD_MM / 2**z} - $3::int) * {EXTENT}"
+    y = f"(({HALF_MM} - ST_Y(t.tile_geom) * 1000) / {WORLD_MM / 2**z} - $4::int) * {EXTENT}"
     if z <= GRID_DEPTH:
-        inside = f"cell >> {2 * (ROW_DEPTH - z)} BETWEEN $1 AND $2"
+        inside = f"t.cell >> {2 * (ROW_DEPTH - z)} BETWEEN $1 AND $2"
     else:
         own = " AND ".join(f"floor(({axis}) / {EXTENT}) = 0" for axis in (x, y))
         inside = f"$1::bigint <= $2::bigint AND {own}"
@@ -156,8 +158,9 @@ def _heat_points(layer: Layer, z: int) -> str:
     )
     return f"""
             SELECT ST_MakePoint(tx, ty) AS geom, count(*) AS point_count
-            FROM {CITY}.{ident(layer.id)}, LATERAL (SELECT {gathered}) p(tx, ty)
-            WHERE tile_geom && ST_TileEnvelope({z}, $3::int, $4::int, margin => 0.001) AND {inside}
+            FROM {CITY}.{ident(layer.id)} t, LATERAL (SELECT {gathered}) p(tx, ty)
+            WHERE t.tile_geom && ST_TileEnvelope({z}, $3::int, $4::int, margin => 0.001)
+              AND {inside} AND {condition}
             GROUP BY tx, ty ORDER BY tx, ty"""
 
 
@@ -170,7 +173,7 @@ def cells_of(at: TileAddress, depth: int) -> tuple[int, int]:
     return first, first + (1 << bits) - 1
 
 
-def _place(z: int) -> str:
+def place_of_cell(z: int) -> str:
     """Where a cell's points lie on average, in the tile's grid, never outside the tile."""
     side = WORLD_MM / 2**z
     x = f"((sx::float8 / n + {HALF_MM}) / {side} - $3::int) * {EXTENT}"
@@ -183,7 +186,7 @@ def _columns(layer: Layer, z: int, depth: int, detail_zoom: int) -> list[str]:
     found = [
         "n AS point_count",
         "CASE WHEN n > 1 THEN true END AS cluster",
-        f"CASE WHEN n > 1 THEN {_abbreviated()} END AS point_count_abbreviated",
+        f"CASE WHEN n > 1 THEN {abbreviated()} END AS point_count_abbreviated",
         f"CASE WHEN n > 1 THEN {opens(layer, depth, detail_zoom)} END AS expansion_zoom",
     ]
     groups = groups_of(layer)
@@ -193,7 +196,7 @@ def _columns(layer: Layer, z: int, depth: int, detail_zoom: int) -> list[str]:
     others = " - ".join(["n", *(f"g{i}" for i in range(1, len(groups) + 1))])
     found.append(f"nullif({others}, 0) AS {ident(count_of(OTHER))}")
     if has_category(layer):
-        found.append(_category(layer, groups))
+        found.append(category_of_cell(layer, groups))
     return found
 
 
@@ -207,7 +210,7 @@ def count_of(group: str) -> str:
     return f"point_count:{group}"
 
 
-def _category(layer: Layer, groups: tuple[str, ...]) -> str:
+def category_of_cell(layer: Layer, groups: tuple[str, ...]) -> str:
     """Where all points of a cell are of one declared group, the cell carries its value."""
     assert layer.category is not None
     column = layer.column(layer.category)
@@ -238,7 +241,7 @@ def _typed(column: Column, value: str) -> str:
     return literal(value) + ("" if isinstance(typed, str) else f"::{type_name(column.type)}")
 
 
-def _abbreviated() -> str:
+def abbreviated() -> str:
     """950, 1.2k, 12k: as supercluster writes it."""
     return (
         "CASE WHEN n < 1000 THEN n::text"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from layers.catalog import Catalog, PublishedLayer
 from layers.columns import GeometryType
+from layers.filters.nodes import EVERYTHING
 from layers.model import Layer
 from layers.overviews import has_cells
 from layers.shapes import has_labels
@@ -22,7 +23,21 @@ class Drawn(NamedTuple):
 
     @property
     def layer(self) -> Layer:
-        return self.published.layer
+        """The layer, with the columns that are to travel."""
+        layer, narrowed = self.published.layer, self.wanted.narrowed
+        if narrowed is None or narrowed.columns is None:
+            return layer
+        return layer.model_copy(update={"tile": narrowed.columns})
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether the statements of whole layers do not make it: because a part is wanted, or
+        columns that shapes of low zooms do not carry.
+        """
+        narrowed = self.wanted.narrowed
+        if narrowed is None:
+            return False
+        return narrowed.where != EVERYTHING or not has_cells(self.published.layer)
 
     @property
     def name(self) -> str:

@@ -33,23 +33,29 @@ def label_query(
     has its north and west edge. Polygons too small to name at this zoom are left out, but not at
     the last, which clients stretch.
     """
+    return TileQuery(label_sql(layer, name, at.z, cut, label_rows(layer, at.z), counts=counts), at)
+
+
+def label_sql(  # noqa: PLR0913 - each is told once
+    layer: Layer, name: str, z: int, cut: Cut, found: str, *, counts: bool
+) -> str:
+    """The statement over `found`, the FROM and WHERE of labels `l` and their rows `c`."""
     carried = columns_in(layer, cut)
     columns = "".join(f", {value_of(column)}" for column in carried)
     area = f", round({ident('#area')})::bigint AS {AREA}" if has_area(layer) else ""
     raw = "".join(f", c.{ident(column.name)}" for column in carried)
     order = [*important(layer), '"#size" DESC', "fid"]
-    found = _found(layer, at.z)
     matched = f", (SELECT count(*) {found}) AS matched" if counts else ""
-    unit = WORLD / 2.0**at.z / EXTENT
-    sql = f"""
+    unit = WORLD / 2.0**z / EXTENT
+    return f"""
         SELECT {revision_of(layer)} AS revision,
                ST_AsMVT("#m", {literal(name)}, {EXTENT}, 'geom', 'fid') AS tile,
                {COUNTS}{matched}
         FROM (
             SELECT fid,
                    ST_MakePoint(
-                       least({EXTENT - 1}, floor((ST_X("#place") - {_west(at.z, 0)}) / {unit!r})),
-                       least({EXTENT - 1}, floor(({_north(at.z, 0)} - ST_Y("#place")) / {unit!r}))
+                       least({EXTENT - 1}, floor((ST_X("#place") - {_west(z, 0)}) / {unit!r})),
+                       least({EXTENT - 1}, floor(({_north(z, 0)} - ST_Y("#place")) / {unit!r}))
                    ) AS geom{columns}{area}
             FROM (
                 SELECT c.fid, l.geom AS "#place", "#size", "#area"{raw}
@@ -58,14 +64,14 @@ def label_query(
                 LIMIT {cut.features}
             ) r
         ) AS "#m" -- an alias that no declared column can have"""
-    return TileQuery(sql, at)
 
 
 def has_area(layer: Layer) -> bool:
     return all(column.name != AREA for column in layer.tile_columns)
 
 
-def _found(layer: Layer, z: int) -> str:
+def label_rows(layer: Layer, z: int) -> str:
+    """The FROM and WHERE of a tile's labels `l` and their rows `c`."""
     smallest = 0.0 if z >= layer.maxzoom else (LABEL_PIXELS * pixel_m(z)) ** 2
     return f"""FROM {labels_table(layer)} l JOIN {CITY}.{ident(layer.id)} c ON c.fid = l.fid
                 WHERE "#size" >= {smallest!r}

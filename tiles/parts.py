@@ -17,6 +17,7 @@ from tiles.cell_query import cell_query, heat_query
 from tiles.drawn import Drawn
 from tiles.fullness import Fullness
 from tiles.label_query import label_query
+from tiles.narrowed_query import narrowed_query
 from tiles.packed_cells import must_be_packed, packed_cells
 from tiles.packed_points import packed_points
 from tiles.packing import compress
@@ -163,6 +164,8 @@ async def _made(query: TileQuery, row: Row) -> Made:
 
 def first_query(drawn: Drawn, at: TileAddress, most: int, fullness: Fullness) -> TileQuery:
     """What a tile is asked for by, before it is known whether it is too large."""
+    if drawn.is_narrowed:
+        return narrowed_query(drawn, at, Cut(most + 1))
     if (packed := _packed_query(drawn, at, most, fullness)) is not None:
         return packed
     if drawn.wanted.show is Show.HEAT:
@@ -184,11 +187,14 @@ def _packed_query(drawn: Drawn, at: TileAddress, most: int, fullness: Fullness) 
 
 
 def _can_be_packed(drawn: Drawn) -> bool:
-    return drawn.wanted.show is Show.FEATURES and has_cells(drawn.layer)
+    is_plain = drawn.wanted.show is Show.FEATURES and not drawn.is_narrowed
+    return is_plain and has_cells(drawn.layer)
 
 
 def _features_query(drawn: Drawn, at: TileAddress, cut: Cut, *, counts: bool = False) -> TileQuery:
     """`counts`: the tile may hold less than there is, so say how much that is."""
+    if drawn.is_narrowed:
+        return narrowed_query(drawn, at, cut, counts=counts)
     layer, name = drawn.layer, drawn.name
     if drawn.wanted.show is Show.LABELS:
         return label_query(layer, name, at, cut, counts=counts)

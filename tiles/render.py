@@ -39,15 +39,18 @@ class Renderer:
     Workers that have a `shared` tier in common make each tile once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part
         self,
         database: Database,
         knowledge: Knowledge,
         cache: TileCache,
         shared: SharedTier | None = None,
         budget: Budget | None = None,
+        filtering: Database | None = None,
     ) -> None:
+        """`filtering`: what asks for parts of layers, so that these keep no others waiting."""
         self._database = database
+        self._filtering = filtering or database
         self._knowledge = knowledge
         self._budget = budget or Budget()
         self._fullness = Fullness()
@@ -81,7 +84,7 @@ class Renderer:
         """As `render`, and where the tile came from."""
         return await self.tiers.find(
             Wanted(
-                key=f"{','.join(layer.name for layer in asked)}/{at.z}/{at.x}/{at.y}",
+                key=f"{','.join(layer.key for layer in asked)}/{at.z}/{at.x}/{at.y}",
                 validator=lambda: self.validator(asked, at),
                 make=lambda: self._make(asked, at),
             )
@@ -89,10 +92,12 @@ class Renderer:
 
     async def _make(self, asked: Sequence[TileLayer], at: TileAddress) -> Entry:
         """Render until the log is known up to what the snapshots saw: that is its validator."""
+        is_narrowed = any(layer.narrowed is not None for layer in asked)
+        database = self._filtering if is_narrowed else self._database
         for _ in range(ATTEMPTS):
             before = self._drawn(asked)
             shown = [each for each in before if each.layer.covers(at.z)]
-            parts, body = await make_parts(self._database, shown, at, self._budget, self._fullness)
+            parts, body = await make_parts(database, shown, at, self._budget, self._fullness)
             for part in parts:
                 await self._knowledge.catch_up(part.drawn.wanted.id, part.revision)
             if self._settled(parts, at) and _same_shape(before, self._drawn(asked)):
@@ -119,7 +124,7 @@ def _shape(published: PublishedLayer) -> tuple[str, int]:
 
 def _validator(drawn: Sequence[Drawn], versions: Sequence[int]) -> str:
     said = "|".join(
-        f"{each.name}:{each.published.config_hash}:{version}"
+        f"{each.wanted.key}:{each.published.config_hash}:{version}"
         for each, version in zip(drawn, versions, strict=True)
     )
     return hashlib.blake2b(f"{TILE_FORMAT}|{said}".encode(), digest_size=9).hexdigest()

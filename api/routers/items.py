@@ -13,11 +13,14 @@ from api.deps import BaseUrlDep, CountsDep, LayerDep, StoreDep
 from api.feature_answers import FORMS, LINES, Asking, feature_collection, lines
 from api.feature_params import Wanted, read_asked, wanted
 from api.feature_streams import Exports, stream_flatgeobuf, stream_lines
+from api.head import WITHOUT_BODY
 from api.html import item_page, items_page
 from api.links import link
 from api.negotiate import chosen
+from api.packed import packed
 from layers.catalog import PublishedLayer
 from layers.errors import FeatureNotFound, QueryRefused
+from layers.freshness import Freshness
 from layers.read import Counts, read_feature, read_page
 from layers.revisions import resolve
 from layers.store import Store
@@ -44,7 +47,7 @@ async def list_items(
     asked = read_asked(request.query_params.multi_items(), layer)
     form = chosen(FORMS, asked.get("f"), request.headers.get("accept"))
     asking, said = await _asking(layer, store, base_url, asked, form)
-    if form != "html" and (held := _unchanged(request, asking)) is not None:
+    if form != "html" and (held := await _unchanged(request, asking)) is not None:
         return held
     if form == "html":
         page = await _page(asking, store, counts)
@@ -58,12 +61,12 @@ async def list_items(
         if (following := asking.next_url(page)) is not None:
             headers["link"] = f'<{following}>; rel="next"'
         body = lines(asking, page.body, is_first=asking.query.after is None)
-        return Response(body, headers=headers | {"content-type": FORMS[form]})
-    return _collection(asking, feature_collection(asking, page), headers)
+        return _packed(request, asking, body, headers)
+    return _packed(request, asking, feature_collection(asking, page), headers)
 
 
-def _collection(asking: Asking, body: bytes, headers: dict[str, str]) -> Response:
-    return Response(body, headers=headers | {"content-type": FORMS[asking.form]})
+def _packed(request: Request, asking: Asking, body: bytes, headers: dict[str, str]) -> Response:
+    return packed(request, body, headers | {"content-type": FORMS[asking.form]})
 
 
 async def _asking(
@@ -92,19 +95,32 @@ async def _whole(request: Request, asking: Asking, said: Wanted, store: Store) -
     if said.limit is None and query.after is None:
         query = replace(query, limit=None)
     every = replace(asking, query=query)
-    packed = "gzip" in request.headers.get("accept-encoding", "")
+    if request.scope.get(WITHOUT_BODY):
+        return _only_headers(every)
+    takes_gzip = "gzip" in request.headers.get("accept-encoding", "")
     if asking.form == "fgb":
         return await stream_flatgeobuf(every, store, exports)
-    return await stream_lines(every, store, exports, packed=packed)
+    return await stream_lines(every, store, exports, packed=takes_gzip)
 
 
-def _unchanged(request: Request, asking: Asking) -> Response | None:
-    """The news that a client has this answer, before anything is asked of the database."""
+def _only_headers(asking: Asking) -> Response:
+    """What a file's headers would be, without making it: its length is not known before."""
+    headers = asking.headers(asking.published.revision) | {"content-type": FORMS[asking.form]}
+    answer = Response(headers=headers)
+    del answer.headers["content-length"]
+    return answer
+
+
+async def _unchanged(request: Request, asking: Asking) -> Response | None:
+    """The news that a client has this answer, before any feature is read."""
     held = request.headers.get("if-none-match")
     if held is None:
         return None
     tag = asking.etag(asking.published.revision)
     if held.strip() != "*" and tag not in [each.strip() for each in held.split(",")]:
+        return None
+    fresh: Freshness = request.state.fresh
+    if await fresh.revision(asking.published.id) != asking.published.revision:
         return None
     headers = asking.headers(asking.published.revision)
     kept = ("etag", "cache-control", "vary", "quartier-revision")
@@ -135,7 +151,7 @@ async def search_items(
         links.append({**link("next", here, FORMS[form]), "method": "POST", "body": following})
     headers = asking.headers(page.revision)
     del headers["etag"]
-    return _collection(asking, feature_collection(asking, page, links), headers)
+    return _packed(request, asking, feature_collection(asking, page, links), headers)
 
 
 async def _body(request: Request, layer: PublishedLayer) -> dict[str, Any]:
@@ -191,7 +207,10 @@ async def get_item(
         raise FeatureNotFound(layer.id, fid)
     if form == "html":
         return item_page(request, layer, orjson.loads(feature))
-    return _collection(asking, _with_links(asking, revision, feature), asking.headers(revision))
+    if (held := await _unchanged(request, asking)) is not None:
+        return held
+    body = _with_links(asking, revision, feature)
+    return _packed(request, asking, body, asking.headers(revision))
 
 
 def _with_links(asking: Asking, revision: int, feature: bytes) -> bytes:

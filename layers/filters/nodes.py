@@ -77,10 +77,11 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A geometry in CRS84 as WKB."""
+    """A geometry in CRS84 as WKB. `is_box`: it is all that lies within its bounds."""
 
     wkb: bytes
     bounds: tuple[float, float, float, float]
+    is_box: bool = False
     kind: Kind = Kind.GEOMETRY
 
 

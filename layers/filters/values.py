@@ -143,7 +143,14 @@ def shape(found: BaseGeometry, crs: Crs) -> Shape:
     if not shapely.is_valid(placed):
         reason = shapely.is_valid_reason(placed)
         raise FilterRefused(f"a geometry is not valid ({reason}); mend it first")
-    return Shape(shapely.to_wkb(placed), (west, south, east, north))
+    bounds = (west, south, east, north)
+    return Shape(shapely.to_wkb(placed), bounds, is_box=_is_box(placed, bounds))
+
+
+def _is_box(found: BaseGeometry, bounds: tuple[float, float, float, float]) -> bool:
+    if found.geom_type != "Polygon" or shapely.get_num_coordinates(found) != 5:
+        return found.geom_type == "Point"
+    return bool(shapely.normalize(found) == shapely.normalize(shapely.box(*bounds)))
 
 
 def _in_crs84(found: BaseGeometry, crs: Crs) -> BaseGeometry:

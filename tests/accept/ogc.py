@@ -86,7 +86,7 @@ def printed(number: float) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
-def box_of(bbox: tuple[float, ...]) -> shapely.Geometry:
+def box_of(bbox: tuple[float, ...]) -> Any:
     west, south, east, north = bbox
     if west <= east:
         return shapely.box(west, south, east, north)
@@ -95,5 +95,5 @@ def box_of(bbox: tuple[float, ...]) -> shapely.Geometry:
     )  # fmt: skip
 
 
-def shapes(answer: Answer) -> list[shapely.Geometry]:
+def shapes(answer: Answer) -> list[Any]:
     return [shape(each["geometry"]) for each in answer.json["features"] if each["geometry"]]

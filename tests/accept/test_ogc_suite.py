@@ -140,7 +140,7 @@ def test_wrong_and_unknown_parameters_are_refused(asked: Served) -> None:
     wrong = [
         ("limit", "unlimited"), ("limit", "0"), ("limit", "-1"), ("bbox", "1,2,3"),
         ("bbox", "a,b,c,d"), ("bbox", "0,10,5,-10"), ("crs", UNSUPPORTED),
-        ("bbox_crs", UNSUPPORTED), ("filter_crs", UNSUPPORTED), ("unknownQueryParameter", "unknown"),
+        ("bbox_crs", UNSUPPORTED), ("filter_crs", UNSUPPORTED), ("unknownParameter", "unknown"),
     ]  # fmt: skip
     for collection in asked.collections:
         for name, value in wrong:
@@ -246,7 +246,7 @@ def test_another_system_gives_the_same_features_in_the_order_of_its_axes(asked: 
             found = asked.get(items(collection), limit="10", crs=uri, bbox="-180,-90,180,90")
             assert found.ids == plain.ids, (collection["id"], uri)
             assert None not in found.ids
-            carry = pyproj.Transformer.from_crs("OGC:CRS84", code, always_xy=False)
+            carry: Any = pyproj.Transformer.from_crs("OGC:CRS84", code, always_xy=False)
             scale = 1.0 if carry.target_crs and carry.target_crs.is_geographic else 1.1e5
             for one, other in zip(shapes(plain), shapes(found), strict=True):
                 expected = shapely.transform(one, carry.transform, interleaved=False)

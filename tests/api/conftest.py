@@ -42,7 +42,8 @@ class Service:
 
     async def lose_database(self) -> None:
         """From now on every new connection is refused and the old ones are closed."""
-        for store in (self.parts.tiles, self.parts.queries):
+        for store in (self.parts.tiles, self.parts.queries, self.parts.filtering):
+            assert store is not None
             store.url = NOWHERE
             await store.close()
 

@@ -72,3 +72,24 @@ async def test_an_offset_of_nothing_asks_for_the_first_page(service: Service) ->
     refused = await service.get(f"{ITEMS}?limit=3&offset=3")
     assert refused.status_code == 400
     assert "next" in refused.json()["fix"]
+
+
+async def test_a_system_is_checked_also_where_nothing_is_in_it(service: Service) -> None:
+    for name in ("crs", "bbox-crs", "filter-crs"):
+        answer = await service.get(f"{ITEMS}?{name}=http://www.opengis.net/def/crs/0/unsupported")
+        assert (answer.status_code, answer.json()["parameter"]) == (400, name)
+
+
+async def test_a_box_at_a_pole_costs_little_of_points(cities: Copies) -> None:
+    """The suite of OGC asks for one of every collection, and takes no refusal."""
+    with cities() as database:
+        database.run(
+            "INSERT INTO city.trees (number, geom) SELECT n, ST_Point(4.81, 45.2, 4326)"
+            " FROM generate_series(11, 3000) n"
+        )
+        database.run("ANALYZE city.trees")
+        async with serving(database, query_cost=5_000) as service:
+            for box in ("-180,85,180,90", "-180,-90,180,-85"):
+                answer = await service.get(f"{ITEMS}?bbox={box}")
+                assert answer.status_code == 200, answer.text
+                assert answer.json()["numberMatched"] == 0

@@ -8,22 +8,14 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api.app import Parts, create_app
-from api.settings import ApiSettings
-from api.tile_path import TilePath
-from api.tileset_path import TilesetPath
+from tests.unit.test_docs import application
 
 PROBLEM = "application/problem+json"
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    url = "postgresql://nobody@localhost/nothing"
-    served = create_app(Parts.from_settings(ApiSettings(web_database_url=url)))
-    assert isinstance(served.app, TilesetPath)
-    assert isinstance(served.app.app, TilePath)
-    made: dict[str, Any] = served.app.app._app.openapi()  # type: ignore[attr-defined]
-    return made
+    return application().openapi()
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

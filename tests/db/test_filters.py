@@ -151,7 +151,7 @@ def found(web: psycopg.Connection[Any], of: Layer, said: str) -> list[int]:
     """The fids that a filter finds, asked as the web asks."""
     values = Values()
     expression = read_filter(said, Queryables.of(of))
-    condition = Condition(values, ZoneInfo(of.time_zone)).of(expression)
+    condition = Condition(values, ZoneInfo(of.time_zone), points=of is PLACES).of(expression)
     sql = f"SELECT fid FROM city.{of.id} t WHERE {condition} ORDER BY fid"
     with psycopg.RawCursor(web) as cursor:
         return [fid for (fid,) in cursor.execute(sql.encode(), values.args)]
@@ -404,7 +404,9 @@ def test_any_filter_in_its_canonical_form_finds_what_it_meant(
     web: psycopg.Connection[Any], rows: dict[str, list[dict[str, Any]]], tree: Any
 ) -> None:
     values, meaning = Values(), Cql2()
-    condition = Condition(values, ZoneInfo("UTC")).of(build(tree, Queryables.of(PLACES)))
+    condition = Condition(values, ZoneInfo("UTC"), points=True).of(
+        build(tree, Queryables.of(PLACES))
+    )
     sql = f"SELECT fid FROM city.places t WHERE {condition} ORDER BY fid"
     with psycopg.RawCursor(web) as cursor:
         there = [fid for (fid,) in cursor.execute(sql.encode(), values.args)]

@@ -400,7 +400,10 @@ def test_a_new_declaration_counts_anew(database: Database) -> None:
     before = detail(database, BUSY)
     other = BUSY.overview.model_copy(update={"groups": ("elm",), "bucket": None})
     steps = database.declare(BUSY.model_copy(update={"overview": other}))
-    assert [step.says for step in steps][-1] == "make the overview of layer busy"
+    assert [step.says for step in steps][-2:] == [
+        "make the overview of layer busy",
+        "index layer busy by what it is asked for",  # no longer: without a bucket, not by time
+    ]
     assert detail(database, BUSY)[2] == before[1] + 1
     elms = database.value("SELECT count(*) FROM city.busy WHERE kind = 'elm' AND cell IS NOT NULL")
     assert database.value("SELECT g1 FROM city_overview.busy WHERE depth = 0") == elms

@@ -125,8 +125,9 @@ def application() -> FastAPI:
     assert isinstance(served, OgcTilePath)
     assert isinstance(served.app, TilesetPath)
     assert isinstance(served.app.app, TilePath)
-    inner = served.app.app._app
-    assert isinstance(inner, FastAPI)
+    inner: Any = served.app.app
+    while not isinstance(inner, FastAPI):
+        inner = inner._app
     return inner
 
 

@@ -75,7 +75,8 @@ export class Popups {
     if (cluster?.geometry.type !== "Point") return;
     const [longitude, latitude] = cluster.geometry.coordinates;
     if (longitude === undefined || latitude === undefined) return;
-    const zoom = Number(cluster.properties.expansion_zoom) + 0.05; // just beyond, so that it is reached
+    const told: unknown = cluster.properties.expansion_zoom; // cells of a filtered tile may not know
+    const zoom = Number(told ?? map.getZoom() + 2) + 0.05; // just beyond, so that it is reached
     map.easeTo({ center: [longitude, latitude], zoom: Math.max(zoom, map.getZoom() + 1) });
   }
 

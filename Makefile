@@ -16,6 +16,7 @@ test:
 
 accept:
 	@scripts/prepare --for-tests
+	@scripts/client-tools
 	@exec .venv/bin/pytest tests/accept -p no:xdist -s
 
 bench:

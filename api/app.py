@@ -20,6 +20,7 @@ from api.answers_at_hand import AnswersAtHand
 from api.assets import Assets
 from api.body_limit import BodyLimit
 from api.door import Door
+from api.everything_docs import document_every_answer, of_tiles
 from api.feature_streams import Exports
 from api.head import HeadAsGet
 from api.metrics import Meter
@@ -41,6 +42,7 @@ from api.routers import (
 from api.settings import ApiSettings
 from api.streams import Streams
 from api.tile_path import App, TilePath
+from api.tileset_documents import MVT
 from api.tileset_path import TilesetPath
 from layers.catalog import Catalog
 from layers.errors import LayerNotFound
@@ -193,6 +195,7 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> O
     app.add_middleware(BodyLimit)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     _document_tiles(app)
+    document_every_answer(app)
     limited = parts.limits.around(app)
     logged = RequestLog(limited, meter, every=parts.limits.log_requests)
     at_hand = AnswersAtHand(logged, parts.feed, parts.fresh)
@@ -246,7 +249,8 @@ def _document_tiles(app: FastAPI) -> None:
         "/tiles/{layers}/{z}/{x}/{y}.mvt",
         tags=["map clients"],
         summary="A vector tile of one or more layers",
-        responses={204: {"description": "nothing to draw here"}, 304: {"description": "unchanged"}},
+        response_class=Response,
+        responses=of_tiles(MVT),
     )
     async def get_tile(_: Request, layers: str, z: int, x: int, y: int) -> Response:
         """Layer ids separated by commas; z, x and y of WebMercatorQuad, y from the north."""
@@ -256,7 +260,8 @@ def _document_tiles(app: FastAPI) -> None:
         "/tiles/{tileset}/{z}/{x}/{y}.{ending}",
         tags=["map clients"],
         summary="A tile of a tileset: an archive's vector or image tile, or a raster's image",
-        responses={204: {"description": "nothing to draw here"}, 304: {"description": "unchanged"}},
+        response_class=Response,
+        responses=of_tiles(MVT, "image/png", "image/webp", "image/jpeg"),
     )
     async def get_tileset_tile(  # noqa: PLR0913 - each is a part of the address
         tileset: str,

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.everything_docs import PROBLEM
 from api.feature_answers import FORMS
 from api.openapi_parts import ITEM_PARAMETERS, PARAMETERS
 
 TEXT: dict[str, Any] = {"type": "string"}
 OF_ONE = ("crs", "properties", "skipGeometry", "precision", "zoom", "as_of")
-PROBLEM: dict[str, Any] = {
-    "content": {
-        "application/problem+json": {
-            "schema": {
-                "type": "object",
-                "required": ["title", "status", "detail"],
-                "properties": {
-                    "title": TEXT, "status": {"type": "integer"}, "detail": TEXT,
-                    "parameter": TEXT, "value": {}, "fix": TEXT,
-                },
-            }
-        }
-    }
-}  # fmt: skip
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "features",

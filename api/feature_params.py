@@ -24,6 +24,7 @@ from layers.filters.values import clock, day, instant, moment, number, text
 from layers.model import Layer
 
 PARAMETERS = frozenset((*ITEM_PARAMETERS, "f"))
+FIRST = ("offset", "0")  # which ogc-client says each time; there is no other offset
 Asked = Mapping[str, Any]
 
 
@@ -42,7 +43,7 @@ def read_asked(items: list[tuple[str, str]], published: PublishedLayer) -> dict[
     asked: dict[str, str] = {}
     known = {*PARAMETERS, *simple_names(published.layer)}
     for name, value in items:
-        if name.startswith(TRACKING) and name not in known:
+        if name not in known and (name.startswith(TRACKING) or (name, value) == FIRST):
             continue
         if name not in known:
             raise QueryRefused(name, value, f"is not a parameter here; {advice(name, known)}")
@@ -53,6 +54,8 @@ def read_asked(items: list[tuple[str, str]], published: PublishedLayer) -> dict[
 
 
 def advice(name: str, known: set[str]) -> str:
+    if name == FIRST[0]:
+        return "the link next leads to the page behind this one"
     if near := difflib.get_close_matches(name, known, n=1):
         return f"did you mean {near[0]}?"
     return f"parameters are {', '.join(sorted(known))}"
@@ -91,8 +94,10 @@ def wanted(asked: Asked, published: PublishedLayer) -> Wanted:
 def _where(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Expression:
     """All conditions, in whatever words they were asked, as one."""
     parts: list[Expression] = []
+    of_box = _crs(asked, "bbox-crs", systems)
+    _crs(asked, "filter-crs", systems)
     if "bbox" in asked:
-        box = Box.parse(asked["bbox"], _crs(asked, "bbox-crs", systems))
+        box = Box.parse(asked["bbox"], of_box)
         parts.append(in_box(box, known))
     if "datetime" in asked:
         parts.append(in_time(_text(asked, "datetime"), known))

@@ -13,6 +13,7 @@ import xxhash
 from fastapi import Depends, Query, Request, Response
 
 from api.deps import refuse_unknown_parameters
+from api.everything_docs import answering
 from api.links import JSON
 from api.negotiate import chosen
 from api.tile_headers import etag_held
@@ -21,6 +22,7 @@ HTML = "text/html"
 SCHEMA = "application/schema+json"
 OPENAPI = "application/vnd.oai.openapi+json;version=3.0"
 FORMS = ("json", "html")
+EITHER = answering(JSON, HTML)
 FormParameter = Annotated[
     str | None, Query(description="json or html; without it, what the Accept header prefers")
 ]

@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from api.forms import OPENAPI, SCHEMA
-from api.links import GEOJSON
 from api.openapi_parts import (
+    COLLECTIONS,
+    FEATURE,
     FEATURES,
     ITEM_PARAMETERS,
     PAGE,
     PARAMETERS,
     RESPONSES,
+    SEARCH,
     Schema,
     answers,
     as_json,
@@ -59,7 +61,11 @@ def document(catalog: Catalog, base_url: str) -> dict[str, Any]:
         "servers": [{"url": base_url}],
         "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
         "paths": paths,
-        "components": {"parameters": PARAMETERS, "responses": RESPONSES, "schemas": SCHEMAS},
+        "components": {
+            "parameters": PARAMETERS,
+            "responses": RESPONSES,
+            "schemas": SCHEMAS | {"search": SEARCH},
+        },
     }
 
 
@@ -122,7 +128,7 @@ def collection_paths(collection_id: str, layer: Layer | None = None) -> dict[str
         f"{base}/items": _items(called, title, layer),
         f"{base}/items/{{featureId}}": operation(
             "features", f"{called}getFeature", f"{title}: one feature",
-            found("the feature", as_json("featureGeoJSON", GEOJSON), PAGE, **CONTENT_CRS),
+            found("the feature", *FEATURE, **CONTENT_CRS),
             parameter("featureId"), parameter("crs"), parameter("f-item"),
         ),
         f"{base}/search": _search(called, title),
@@ -154,7 +160,7 @@ def _items(called: str, title: str, layer: Layer | None) -> Schema:
 def _search(called: str, title: str) -> Schema:
     asked = operation(
         "features", f"{called}search", f"{title}: features, asked for by a body that may be long",
-        found("features", *FEATURES, **CONTENT_CRS), more=("413", "422"),
+        found("features", *COLLECTIONS, **CONTENT_CRS), more=("413", "422"),
     )["get"]  # fmt: skip
     body = {"application/json": {"schema": schema("search")}}
     about = "the parameters of items as members of an object"

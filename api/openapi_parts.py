@@ -70,8 +70,9 @@ ITEM_PARAMETERS: dict[str, Schema] = {
         query("cursor", "from the link next, as it stands there", texts()),
         query("crs", "the system that coordinates come in, of those the collection lists", CRS),
         query("filter", "a CQL2 expression over the queryables", texts()),
-        query("filter-lang", "the form of the filter; CQL2 text without it",
-              texts("cql2-text", "cql2-json")),
+        query("filter-lang", "the form of the filter; CQL2 text without it, which GDAL calls"
+              " cql-text",
+              texts("cql2-text", "cql2-json", "cql-text")),
         query("filter-crs", "the system of the coordinates in the filter", CRS),
         query("properties", "only these columns", NAMES),
         query("skipGeometry", "leave the geometry out", {"type": "boolean", "default": False}),
@@ -84,6 +85,14 @@ ITEM_PARAMETERS: dict[str, Schema] = {
         query("as_of", "as the layer was: a revision, or an instant", texts()),
     )
 }  # fmt: skip
+SEARCH: Schema = {
+    "type": "object",
+    "properties": {
+        **{name: told["schema"] for name, told in ITEM_PARAMETERS.items()},
+        "filter": {"description": "CQL2, as JSON or as text"},
+        "f": texts("geojson", "json"),
+    },
+}
 PARAMETERS: dict[str, Schema] = ITEM_PARAMETERS | {
     "f": query("f", "the form of the answer; without it, what Accept prefers",
                texts("json", "html")),
@@ -147,8 +156,14 @@ def as_json(name: str, media_type: str = JSON) -> tuple[str, Schema]:
     return media_type, schema(name)
 
 
-FEATURES = (
+COLLECTIONS = (
     as_json("featureCollectionGeoJSON", GEOJSON),
+    as_json("featureCollectionGeoJSON"),
+)
+FEATURE = (as_json("featureGeoJSON", GEOJSON), as_json("featureGeoJSON"), PAGE)
+FEATURES = (
+    *COLLECTIONS,
+    ("application/x-ndjson", {"type": "string", "format": "binary"}),
     ("application/geo+json-seq", {"type": "string", "format": "binary"}),
     ("text/csv", {"type": "string"}),
     ("application/flatgeobuf", {"type": "string", "format": "binary"}),

@@ -113,12 +113,6 @@ SCHEMAS: dict[str, Schema] = {
         )),
         layers=_list(OBJECT), boundingBox=OBJECT, links=LINKS,
     ),
-    "search": _object(
-        (),
-        bbox={"type": "array", "minItems": 4, "maxItems": 6, "items": NUMBER},
-        limit={"type": "integer", "minimum": 1, "maximum": 10_000, "default": 100},
-        filter={"description": "CQL2, as JSON or as text"},
-    ),
     "problem": _object(
         ("title", "status", "detail"),
         title=TEXT, status={"type": "integer", "minimum": 400, "maximum": 599}, detail=TEXT,

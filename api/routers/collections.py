@@ -12,8 +12,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from api import html
 from api.collection_json import describe
 from api.deps import BaseUrlDep, CatalogDep, LayerDep, StoreDep
+from api.everything_docs import answering
 from api.feature_schema import queryables, returnables, sortables
-from api.forms import HTML, SCHEMA, PageDep, SchemaPageDep, json_answer
+from api.forms import EITHER, HTML, SCHEMA, PageDep, SchemaPageDep, json_answer
 from api.links import JSON, link
 from api.pages import ReaderDep
 from layers.catalog import Catalog, PublishedLayer
@@ -21,9 +22,10 @@ from layers.errors import StoreUnavailable
 from layers.provenance import read_privacy, read_provenance
 
 router = APIRouter(tags=["analysts"])
+OF_SCHEMAS = answering(SCHEMA, HTML)
 
 
-@router.get("/collections", summary="Every published layer")
+@router.get("/collections", summary="Every published layer", responses=EITHER)
 async def get_collections(
     request: Request, is_page: PageDep, catalog: CatalogDep, reader: ReaderDep, base_url: BaseUrlDep
 ) -> Response:
@@ -39,7 +41,11 @@ def _collections(catalog: Catalog, base_url: str) -> dict[str, Any]:
     return {"links": links, "collections": described}
 
 
-@router.get("/collections/{collection_id}", summary="One layer: extent, columns, licence, links")
+@router.get(
+    "/collections/{collection_id}",
+    summary="One layer: extent, columns, licence, links",
+    responses=EITHER,
+)
 async def get_collection(  # noqa: PLR0913
     request: Request,
     is_page: PageDep,
@@ -81,17 +87,32 @@ async def get_schema_asked(
 SchemaAskedDep = Annotated[SchemaAsked, Depends(get_schema_asked)]
 
 
-@router.get("/collections/{collection_id}/queryables", summary="What features are asked for by")
+@router.get(
+    "/collections/{collection_id}/queryables",
+    summary="What features are asked for by",
+    response_class=Response,
+    responses=OF_SCHEMAS,
+)
 async def get_queryables(asked: SchemaAskedDep) -> Response:
     return _schema("queryables", queryables, asked)
 
 
-@router.get("/collections/{collection_id}/sortables", summary="What features are sorted by")
+@router.get(
+    "/collections/{collection_id}/sortables",
+    summary="What features are sorted by",
+    response_class=Response,
+    responses=OF_SCHEMAS,
+)
 async def get_sortables(asked: SchemaAskedDep) -> Response:
     return _schema("sortables", sortables, asked)
 
 
-@router.get("/collections/{collection_id}/schema", summary="What features have")
+@router.get(
+    "/collections/{collection_id}/schema",
+    summary="What features have",
+    response_class=Response,
+    responses=OF_SCHEMAS,
+)
 async def get_schema(asked: SchemaAskedDep) -> Response:
     return _schema("schema", returnables, asked)
 

@@ -140,8 +140,9 @@ async def search_items(
         name, value = next(iter(request.query_params.items()))
         raise QueryRefused(name, value, "parameters of a search stand in its body")
     body = await _body(request, layer)
-    form = chosen(JSON_FORMS, body.get("f"), request.headers.get("accept"))
-    asking, _ = await _asking(layer, store, base_url, body, form)
+    asked = {name: _as_words(name, value) for name, value in body.items()}
+    form = chosen(JSON_FORMS, asked.get("f"), request.headers.get("accept"))
+    asking, _ = await _asking(layer, store, base_url, asked, form)
     page = await _page(asking, store, counts)
     here = f"{base_url}/collections/{layer.id}/search"
     links: list[dict[str, Any]] = [link("self", here, FORMS[form])]
@@ -166,10 +167,16 @@ async def _body(request: Request, layer: PublishedLayer) -> dict[str, Any]:
         if not (isinstance(value, str | int | float) or listed or name == "filter"):
             raise QueryRefused(name, str(value)[:60], "write a text, a number or a list of them")
     read_asked([(name, "") for name in plain], layer)
-    return {
-        name: str(value).lower() if isinstance(value, bool) else value
-        for name, value in plain.items()
-    }
+    return plain
+
+
+def _as_words(name: str, value: Any) -> Any:
+    """A value of a body as an address would have it; a filter stays what it is."""
+    if name == "filter" and not isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list):
+        return ",".join(str(_as_words("", each)) for each in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @router.get(

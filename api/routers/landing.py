@@ -11,7 +11,8 @@ from api import html, openapi
 from api.collection_json import REL
 from api.conformance import declaration
 from api.deps import BaseUrlDep, CatalogDep
-from api.forms import HTML, OPENAPI, ApiPageDep, PageDep, json_answer, under_etag
+from api.everything_docs import answering
+from api.forms import EITHER, HTML, OPENAPI, ApiPageDep, PageDep, json_answer, under_etag
 from api.links import JSON, link
 from api.pages import ReaderDep, home
 from api.web.words import DEFAULT, words
@@ -20,7 +21,11 @@ router = APIRouter(tags=["analysts"])
 NEGOTIATED = "Accept, Accept-Language"
 
 
-@router.get("/", summary="Where to begin: links for programs, for browsers all maps and layers")
+@router.get(
+    "/",
+    summary="Where to begin: links for programs, for browsers all maps and layers",
+    responses=EITHER,
+)
 async def get_landing(
     request: Request, is_page: PageDep, catalog: CatalogDep, reader: ReaderDep, base_url: BaseUrlDep
 ) -> Response:
@@ -56,14 +61,21 @@ def _links(base_url: str) -> list[dict[str, str]]:
     ]
 
 
-@router.get("/conformance", summary="The classes of OGC standards that are kept to")
+@router.get(
+    "/conformance", summary="The classes of OGC standards that are kept to", responses=EITHER
+)
 async def get_conformance(request: Request, is_page: PageDep) -> Response:
     if is_page:
         return html.conformance_page(request)
     return json_answer(request, declaration())
 
 
-@router.get("/api", summary="This API as OpenAPI 3.0, shaped for OGC clients; a page for people")
+@router.get(
+    "/api",
+    summary="This API as OpenAPI 3.0, shaped for OGC clients; a page for people",
+    response_class=Response,
+    responses=answering(OPENAPI, HTML),
+)
 async def get_api(
     request: Request, is_page: ApiPageDep, catalog: CatalogDep, base_url: BaseUrlDep
 ) -> Response:

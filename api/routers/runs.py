@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.deps import BaseUrlDep, CatalogDep, refuse_unknown_parameters
 from api.door import Door
+from api.everything_docs import answering
 from api.pages import ReaderDep, runs_page
 from layers.errors import RunNotFound
 from layers.officer import MAX_PAGE, Officer, RunsQuery, Signature, parse_gates, parse_layer
@@ -97,7 +98,11 @@ def wants_page(accept: str) -> bool:
     return first[:1] == ["text/html"]
 
 
-@router.get("", summary="Runs, the newest first; for browsers the page that shows them")
+@router.get(
+    "",
+    summary="Runs, the newest first; for browsers the page that shows them",
+    responses=answering("application/json", "text/html"),
+)
 async def list_runs(  # noqa: PLR0913 - each is a parameter of the address
     request: Request,
     asking: AskingDep,
@@ -196,7 +201,13 @@ async def get_quarantine(
     return _json({"run": run, "entries": found, "links": links})
 
 
-@router.get("/{run_id}/quarantine.csv", summary="The same for a spreadsheet", dependencies=STRICT)
+@router.get(
+    "/{run_id}/quarantine.csv",
+    summary="The same for a spreadsheet",
+    dependencies=STRICT,
+    response_class=Response,
+    responses=answering("text/csv; charset=utf-8"),
+)
 async def get_quarantine_csv(run_id: str, asking: AskingDep) -> Response:
     """Needs the scope `quarantine:read`."""
     run = _number(run_id)

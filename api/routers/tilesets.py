@@ -7,8 +7,10 @@ import asyncio
 from fastapi import APIRouter, Depends, Request, Response
 
 from api.deps import BaseUrlDep, CatalogDep, LayerDep
+from api.everything_docs import of_tiles
 from api.forms import json_answer, only_json
 from api.tileset_documents import (
+    MVT,
     check_tile_matrix_set,
     check_tileset,
     tile_matrix_sets,
@@ -66,10 +68,15 @@ async def get_tileset(
 @router.get(
     "/collections/{collection_id}/tiles/{tile_matrix_set}/{matrix}/{row}/{column}",
     summary="A vector tile of a layer",
-    responses={204: {"description": "nothing to draw here"}, 304: {"description": "unchanged"}},
+    response_class=Response,
+    responses=of_tiles(MVT),
 )
-async def get_tile(tile_matrix_set: str, matrix: int, row: int, column: int) -> Response:
+async def get_tile(
+    collection_id: str, tile_matrix_set: str, matrix: int, row: int, column: int
+) -> Response:
     """The row, from the north, stands before the column. It stands here so that OpenAPI tells of
     it: the fast path answers.
     """
-    raise AssertionError(f"{tile_matrix_set}/{matrix}/{row}/{column} belongs to the fast path")
+    raise AssertionError(
+        f"{collection_id}/{tile_matrix_set}/{matrix}/{row}/{column} belongs to the fast path"
+    )

@@ -16,6 +16,7 @@ from layers.filters.text import parse_text
 
 TEXT, JSON = "cql2-text", "cql2-json"
 LANGUAGES = (TEXT, JSON)
+ALIASES = {"cql-text": TEXT}  # which GDAL looks for in OpenAPI, and says
 MOST_LETTERS = 64 * 1024
 SHOWN = 200
 
@@ -32,6 +33,7 @@ def read_filter(
 
     Raises QueryRefused.
     """
+    language = ALIASES.get(language, language) if language is not None else None
     if language is not None and language not in LANGUAGES:
         raise QueryRefused(f"{parameter}-lang", language, f"write one of {', '.join(LANGUAGES)}")
     shown = said[:SHOWN]

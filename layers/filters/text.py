@@ -34,11 +34,14 @@ SHAPES = {
     "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
     "geometrycollection",
 }  # fmt: skip
-KEYWORDS = {"and", "or", "not", "like", "between", "in", "is", "null", "div", "true", "false"}
+KEYWORDS = {
+    "and", "or", "not", "like", "ilike", "between", "in", "is", "null", "div", "true", "false",
+}  # fmt: skip
 COMPARISONS = {"=": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 OR, AND, COMPARED, SUM, PRODUCT, POWER, SIGNED = range(7)  # what binds less tightly comes first
 INFIX = {
-    "or": OR, "and": AND, **dict.fromkeys([*COMPARISONS, "like", "between", "in", "is", "not"],
+    "or": OR, "and": AND,
+    **dict.fromkeys([*COMPARISONS, "like", "ilike", "between", "in", "is", "not"],
     COMPARED), "+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "%": PRODUCT, "div": PRODUCT,
     "^": POWER,
 }  # fmt: skip
@@ -132,7 +135,7 @@ class _Reader:
             negated = word == "not"
             if negated:
                 word = self._next.word
-                if word not in ("like", "between", "in"):
+                if word not in ("like", "ilike", "between", "in"):
                     raise self._odd("LIKE, BETWEEN or IN")
                 self._take()
             found = self._ranged(word, left, depth)
@@ -141,6 +144,8 @@ class _Reader:
     def _ranged(self, word: str, left: Tree, depth: int) -> Tree:
         if word == "like":
             return _op("like", left, self.expression(SUM, depth + 1))
+        if word == "ilike":  # which is GDAL's
+            return _op("like", _op("casei", left), _op("casei", self.expression(SUM, depth + 1)))
         if word == "between":
             low = self.expression(SUM, depth + 1)
             self._expect("and")

@@ -17,7 +17,7 @@ from layers.crs import CRS84, Crs
 from layers.filters.errors import FilterRefused
 from layers.filters.nodes import Kind, Literal, Shape
 
-DATE = re.compile(r"\d{4}-\d\d-\d\d", re.A)
+DATE = re.compile(r"\d{4}-\d\d-\d\dT?", re.A)  # as GDAL writes a day
 INSTANT = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?P<fraction>\.\d+)?(?P<zone>Z|[+-]\d\d:\d\d)?", re.A | re.I
 )
@@ -47,7 +47,7 @@ def number(value: int | float) -> Literal:
 def day(said: str) -> Literal:
     try:
         if DATE.fullmatch(said):
-            return Literal(date.fromisoformat(said), Kind.DATE)
+            return Literal(date.fromisoformat(said[:10]), Kind.DATE)
     except ValueError:
         pass
     raise FilterRefused(f"{said[:40]!r} is no date; write one like '2026-03-01'")

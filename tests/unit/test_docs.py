@@ -17,6 +17,8 @@ from api.settings import ApiSettings
 from api.tile_path import TilePath
 from api.tileset_path import TilesetPath
 from layers.columns import Column
+from layers.filters.functions import FUNCTIONS, TODAY
+from layers.filters.words import OPERATORS
 from layers.gates import Gates
 from layers.hints import Overview, StyleClass, StyleHints, TimeColumns
 from layers.map import Map, MapLayer, View
@@ -103,6 +105,17 @@ def test_every_catalogue_field_has_its_row(model: type[BaseModel], title: str) -
 def test_every_command_is_described() -> None:
     index = prose(DOCS / "index.md")
     assert [name for name in COMMANDS if f"| `quartier {name}" not in index] == []
+
+
+def test_every_function_and_operator_of_filters_has_a_row_with_an_example() -> None:
+    page = DOCS / "filters.md"
+    functions, operators = section(page, "Functions"), section(page, "Operators")
+    for name in (*FUNCTIONS, TODAY):
+        assert re.search(rf"^\| `{name}` \|.*\| `.*\b{name}\(.*` \|$", functions, re.M), name
+    for name in OPERATORS.values():
+        word = "IS NULL" if name == "isNull" else name.upper()
+        assert f"`{word}`" in operators, name
+    assert all(told.about in functions for name, told in FUNCTIONS.items() if name != "weekday")
 
 
 def application() -> FastAPI:

@@ -1,0 +1,90 @@
+"""The body of a search: any parameter as JSON has it, and nothing that ends in an error of ours."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import Service, serving
+from tests.conftest import Copies, Database, copied
+from tests.examples import TREES
+
+pytestmark = [pytest.mark.db, pytest.mark.anyio]
+ODD: list[Any] = [0, -1, 1.5, True, "", "x", [], [0], ["x"], [True], [1, 2, 3, 4], {}, {"op": 1}]
+ALIKE: list[tuple[dict[str, Any], str]] = [
+    ({"properties": ["genus"]}, "properties=genus"),
+    ({"sortby": ["-number", "genus"]}, "sortby=-number,genus"),
+    ({"ids": [2, 3]}, "ids=2,3"),
+    ({"bbox": [4.8, 45.1, 4.82, 45.3]}, "bbox=4.8,45.1,4.82,45.3"),
+    ({"as_of": 1}, "as_of=1"),
+    ({"skipGeometry": True}, "skipGeometry=true"),
+    ({"limit": 2, "precision": 3, "zoom": 12}, "limit=2&precision=3&zoom=12"),
+    ({"number": 3}, "number=3"),
+]  # fmt: skip
+
+
+def fill(database: Database) -> None:
+    database.declare(TREES)
+    database.run(
+        "INSERT INTO city.trees (number, genus, geom) SELECT n, 'Tilia',"
+        " ST_Point(4.81 + n * 0.001, 45.2, 4326) FROM generate_series(1, 25) n"
+    )
+
+
+cities = copied(fill)
+
+
+@pytest.fixture
+async def service(cities: Copies) -> AsyncIterator[Service]:
+    with cities() as database:
+        async with serving(database) as running:
+            yield running
+
+
+async def names(service: Service) -> list[str]:
+    document = (await service.get("/api")).json()
+    told: dict[str, Any] = document["components"]["schemas"]["search"]["properties"]
+    return [*told, "genus", "number"]
+
+
+async def test_no_value_of_a_parameter_is_an_error_of_ours(service: Service) -> None:
+    for name in await names(service):
+        for value in ODD:
+            answer = await service.client.post("/collections/trees/search", json={name: value})
+            assert answer.status_code in (200, 400), (name, value)
+
+
+async def test_the_document_tells_of_every_parameter_of_a_body(service: Service) -> None:
+    document = (await service.get("/api")).json()
+    of_items = {
+        reference["$ref"].rpartition("/")[2]
+        for reference in document["paths"]["/collections/trees/items"]["get"]["parameters"]
+        if "$ref" in reference
+    }
+    told = document["components"]["schemas"]["search"]["properties"]
+    assert of_items - {"f-items"} == told.keys() - {"f"}
+
+
+@pytest.mark.parametrize(("body", "words"), ALIKE, ids=lambda value: str(value))
+async def test_a_body_asks_what_an_address_asks(
+    service: Service, body: dict[str, Any], words: str
+) -> None:
+    searched = await service.client.post("/collections/trees/search", json=body)
+    listed = await service.get(f"/collections/trees/items?{words}")
+    assert (searched.status_code, listed.status_code) == (200, 200)
+    assert searched.json()["features"] == listed.json()["features"]
+
+
+async def test_the_next_page_of_a_search_is_asked_in_the_words_of_the_first(
+    service: Service,
+) -> None:
+    body = {"limit": 10, "properties": ["number"], "sortby": ["-number"]}
+    seen: list[str] = []
+    while body:
+        page = (await service.client.post("/collections/trees/search", json=body)).json()
+        seen += [each["properties"]["number"] for each in page["features"]]
+        [body] = [each["body"] for each in page["links"] if each["rel"] == "next"] or [{}]
+        assert body == {} or body["properties"] == ["number"]
+    assert seen == sorted(map(str, range(1, 26)), reverse=True)

@@ -17,8 +17,7 @@ from layers.sql import ident, literal
 from layers.tables import CITY, history_view, type_name
 from layers.values import Values
 
-WALKED, COUNTED = 16, 256  # ranges of a box, about: to read a page of it, to count all of it
-AHEAD = 24  # times that the first of them are parted further: what a page begins with
+WALKED, COUNTED = 48, 96  # ranges of a box, about: to read a page of it, to count all of it
 
 
 class Statement(NamedTuple):
@@ -79,7 +78,7 @@ def _count_of_box(query: FeatureQuery, values: Values) -> Statement:
     the edges are looked at.
     """
     assert query.box is not None
-    table, found = _table(query.layer), ranges(query.box, COUNTED)
+    table, found = _table(query.layer), ranges(query.box, COUNTED, counting=True)
     inside = [each for each in found if each.is_inside]
     edge = joined([each for each in found if not each.is_inside])
     quads = ", ".join(
@@ -132,7 +131,7 @@ def _walked(
     """
     after = query.after
     begun = int(after.values[0] or 0) if after is not None else 0
-    found = joined(ranges(box, WALKED, begun=begun, ahead=AHEAD))
+    found = joined(ranges(box, WALKED, begun=begun))
     firsts, lasts = ([each[n] for each in found] for n in (0, 1))
     codes = f"{values.bind(firsts, 'bigint[]')}, {values.bind(lasts, 'bigint[]')}"
     behind = ""

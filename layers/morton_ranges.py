@@ -6,6 +6,7 @@ edges, which are parted again for as long as there may be more ranges.
 
 from __future__ import annotations
 
+import heapq
 import math
 from typing import NamedTuple
 
@@ -41,67 +42,60 @@ class _Span(NamedTuple):
 Quad = tuple[int, int, int]  # depth, column, row
 
 
-def ranges(bounds: Bounds, most: int, *, begun: int = 0, ahead: int = 0) -> list[Range]:
+def ranges(bounds: Bounds, most: int, *, begun: int = 0, counting: bool = False) -> list[Range]:
     """The ranges of west, south, east, north in order, from the code `begun` on; about `most` of
     them, never fewer cells than the box has. Latitudes lie within the square world of the tiles.
 
-    The first ones along an edge are parted `ahead` times more, so that who wants only the first
-    few rows meets them soon.
+    Quads are parted for as long as there may be more of them: first those of which most lies
+    outside, which a reader would walk in vain; where rows are counted, the largest, so that few
+    lie along an edge.
     """
     box = _span(bounds)
     outer, inner = box.wider(MARGIN), box.wider(-MARGIN - 1)
-    inside: list[Quad] = []
-    edge = _first_quads(outer)
-    while edge and len(inside) + 2 * len(edge) <= most:  # about half of the quarters go
-        within, along = _parted(edge, outer, inner)
-        inside += within
-        if along == edge:
-            break
-        edge = along
-    found = [_range(quad, is_inside=True) for quad in inside]
-    found += [_range(quad, is_inside=False) for quad in edge]
-    kept = sorted(each for each in found if each.last >= begun)
-    return _parted_first(kept, edge, (outer, inner), begun, ahead)
+    found: list[Range] = []
+    waiting: list[tuple[int, Quad]] = []
+    for quad in _first_quads(outer):
+        heapq.heappush(waiting, (-_worth(quad, outer, counting), quad))
+    while waiting and waiting[0][0] < 0 and len(waiting) + len(found) < most:
+        _, quad = heapq.heappop(waiting)
+        if quad[0] == ROW_DEPTH:
+            found.append(_range(quad, is_inside=False))
+            continue
+        within, along = _parted(quad, outer, inner)
+        found += [_range(each, is_inside=True) for each in within]
+        for each in along:
+            heapq.heappush(waiting, (-_worth(each, outer, counting), each))
+    found += [_range(quad, is_inside=False) for _, quad in waiting]
+    return sorted(each for each in found if each.last >= begun)
 
 
-def _parted(edge: list[Quad], outer: _Span, inner: _Span) -> tuple[list[Quad], list[Quad]]:
-    """The quarters of quads that lie within the box, and those along its edges."""
+def _worth(quad: Quad, outer: _Span, counting: bool) -> int:
+    """How much is won by parting a quad, in cells."""
+    depth, x, y = quad
+    side = 1 << ROW_DEPTH - depth
+    if counting:
+        return side
+    west, north = x * side, y * side
+    wide = min(west + side - 1, outer.east) - max(west, outer.west) + 1
+    tall = min(north + side - 1, outer.south) - max(north, outer.north) + 1
+    return side * side - max(0, wide) * max(0, tall)
+
+
+def _parted(quad: Quad, outer: _Span, inner: _Span) -> tuple[list[Quad], list[Quad]]:
+    """The quarters of a quad that lie within the box, and those along its edges."""
     within: list[Quad] = []
     along: list[Quad] = []
-    for depth, x, y in edge:
-        if depth == ROW_DEPTH:
-            along.append((depth, x, y))
+    depth, x, y = quad
+    side = 1 << ROW_DEPTH - depth - 1
+    for column, row in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        west, north = (2 * x + column) * side, (2 * y + row) * side
+        east, south = west + side - 1, north + side - 1
+        if west > outer[2] or outer[0] > east or north > outer[3] or outer[1] > south:
             continue
-        side = 1 << ROW_DEPTH - depth - 1
-        for column, row in ((0, 0), (1, 0), (0, 1), (1, 1)):
-            west, north = (2 * x + column) * side, (2 * y + row) * side
-            east, south = west + side - 1, north + side - 1
-            if west > outer[2] or outer[0] > east or north > outer[3] or outer[1] > south:
-                continue
-            holds = inner[0] <= west and east <= inner[2] and inner[1] <= north <= south
-            quad = (depth + 1, 2 * x + column, 2 * y + row)
-            (within if holds and south <= inner[3] else along).append(quad)
+        holds = inner[0] <= west and east <= inner[2] and inner[1] <= north <= south
+        part = (depth + 1, 2 * x + column, 2 * y + row)
+        (within if holds and south <= inner[3] else along).append(part)
     return within, along
-
-
-def _parted_first(
-    found: list[Range], edge: list[Quad], box: tuple[_Span, _Span], begun: int, times: int
-) -> list[Range]:
-    """The first ranges along an edge parted further."""
-    quads = {_codes(quad): quad for quad in edge}
-    for _ in range(times):
-        at = next((n for n, each in enumerate(found) if not each.is_inside), None)
-        if at is None:
-            break
-        quad = quads[found[at].first, found[at].last]
-        within, along = _parted([quad], *box)
-        if along == [quad]:
-            break
-        quads |= {_codes(each): each for each in along}
-        parts = [_range(each, is_inside=True) for each in within]
-        parts += [_range(each, is_inside=False) for each in along]
-        found[at : at + 1] = sorted(each for each in parts if each.last >= begun)
-    return found
 
 
 def _codes(quad: Quad) -> tuple[int, int]:

@@ -17,8 +17,6 @@ from layers.sql import ident, literal
 from layers.tables import CITY, history_view, type_name
 from layers.values import Values
 
-WALKED, COUNTED = 48, 96  # ranges of a box, about: to read a page of it, to count all of it
-
 
 class Statement(NamedTuple):
     """SQL with $1, $2 … and the values for them."""
@@ -32,10 +30,17 @@ def revision_of(layer: Layer) -> str:
     return f"(SELECT revision FROM quartier.public_state WHERE layer_id = {literal(layer.id)})"
 
 
-def page_statement(query: FeatureQuery, line: str, separator: str) -> Statement:
+def is_counted_at_once(query: FeatureQuery) -> bool:
+    """Whether what matches can be counted in no time, so that a page may tell it by the way."""
+    return query.as_of is None and query.box is not None and query.is_box
+
+
+def page_statement(
+    query: FeatureQuery, line: str, separator: str, *, counted: bool = False
+) -> Statement:
     """One row: `revision`, `found` (one more than the limit where there is another page), `body`
     (the lines up to the limit as UTF-8, parted by the separator), `last` (the fid of the last of
-    them) and its sort keys `k1`, `k2` … as texts.
+    them) and its sort keys `k1`, `k2` … as texts; `counted`: and `matched`.
     """
     values = Values()
     keys = [f"t.{ident(key.name)}" for key in query.keys]
@@ -44,8 +49,9 @@ def page_statement(query: FeatureQuery, line: str, separator: str) -> Statement:
     of_last = f"FILTER (WHERE pos = {query.limit})" if query.limit else ""
     kept = f"FILTER (WHERE pos <= {query.limit})" if query.limit else ""
     last = "".join(f", max(k{number}) {of_last} AS k{number}" for number in range(1, len(keys) + 1))
+    matched = f", ({_matched_in_box(query, values)}) AS matched" if counted else ""
     sql = f"""
-        SELECT {revision_of(query.layer)} AS revision, count(*) AS found,
+        SELECT {revision_of(query.layer)} AS revision, count(*) AS found{matched},
                convert_to(string_agg(line, {literal(separator)}) {kept}, 'UTF8') AS body,
                max(fid) {of_last} AS last{last}
         FROM (SELECT row_number() OVER () AS pos, f.* FROM (
@@ -63,8 +69,9 @@ def rows_statement(query: FeatureQuery, columns: str, limit: int | None = None) 
 def count_statement(query: FeatureQuery) -> Statement:
     """One row: `revision` and `matched`, how many features there are on all pages."""
     values = Values()
-    if query.as_of is None and query.box is not None and query.is_box:
-        return _count_of_box(query, values)
+    if is_counted_at_once(query):
+        sql = f"SELECT {revision_of(query.layer)} AS revision, ({_matched_in_box(query, values)})"
+        return Statement(f"{sql} AS matched", tuple(values.args))
     if query.as_of is None:
         rows = f"{_table(query.layer)} t WHERE {_where(query, values)}"
     else:
@@ -73,12 +80,12 @@ def count_statement(query: FeatureQuery) -> Statement:
     return Statement(sql, tuple(values.args))
 
 
-def _count_of_box(query: FeatureQuery, values: Values) -> Statement:
+def _matched_in_box(query: FeatureQuery, values: Values) -> str:
     """Quads within the box are counted already, in the overview, as deep as that goes; rows along
     the edges are looked at.
     """
     assert query.box is not None
-    table, found = _table(query.layer), ranges(query.box, COUNTED, counting=True)
+    table, found = _table(query.layer), ranges(query.box)
     inside = [each for each in found if each.is_inside]
     edge = joined([each for each in found if not each.is_inside])
     quads = ", ".join(
@@ -87,9 +94,8 @@ def _count_of_box(query: FeatureQuery, values: Values) -> Statement:
     )
     codes = ", ".join(values.bind([each[n] for each in edge], "bigint[]") for n in (0, 1))
     exact = _where(query, values, tiled=False)
-    sql = f"""
-        SELECT s.revision,
-               (SELECT coalesce(sum(CASE
+    return f"""
+        SELECT (SELECT coalesce(sum(CASE
                     WHEN r.depth <= least({GRID_DEPTH}, s.detail_zoom + {TILE_DEPTH - 1}) THEN
                         (SELECT n FROM {cells(query.layer).table} o WHERE o.depth = r.depth
                             AND o.cell = r.first >> (2 * ({ROW_DEPTH} - r.depth)))
@@ -99,7 +105,6 @@ def _count_of_box(query: FeatureQuery, values: Values) -> Statement:
                 (SELECT FROM {table} t WHERE t.cell BETWEEN r.first AND r.last AND {exact}
                  OFFSET 0) t) AS matched
         FROM quartier.public_layers s WHERE s.id = {literal(query.layer.id)}"""
-    return Statement(sql, tuple(values.args))
 
 
 def _table(layer: Layer) -> str:
@@ -131,7 +136,7 @@ def _walked(
     """
     after = query.after
     begun = int(after.values[0] or 0) if after is not None else 0
-    found = joined(ranges(box, WALKED, begun=begun))
+    found = joined([each for each in ranges(box) if each.last >= begun])
     firsts, lasts = ([each[n] for each in found] for n in (0, 1))
     codes = f"{values.bind(firsts, 'bigint[]')}, {values.bind(lasts, 'bigint[]')}"
     behind = ""

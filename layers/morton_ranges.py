@@ -6,8 +6,9 @@ edges, which are parted again for as long as there may be more ranges.
 
 from __future__ import annotations
 
-import heapq
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from layers.changes import morton
@@ -15,6 +16,7 @@ from layers.overviews import ROW_DEPTH
 
 SIDE = 1 << ROW_DEPTH
 Bounds = tuple[float, float, float, float]
+MOST = 96
 MARGIN = 1  # cells, for what another library rounds otherwise
 
 
@@ -42,43 +44,29 @@ class _Span(NamedTuple):
 Quad = tuple[int, int, int]  # depth, column, row
 
 
-def ranges(bounds: Bounds, most: int, *, begun: int = 0, counting: bool = False) -> list[Range]:
-    """The ranges of west, south, east, north in order, from the code `begun` on; about `most` of
-    them, never fewer cells than the box has. Latitudes lie within the square world of the tiles.
+@lru_cache(maxsize=512)  # every page of a walk asks for the same
+def ranges(bounds: Bounds, most: int = MOST) -> tuple[Range, ...]:
+    """The ranges of west, south, east, north in order; about `most` of them, never fewer cells than
+    the box has. Latitudes lie within the square world of the tiles.
 
-    Quads are parted for as long as there may be more of them: first those of which most lies
-    outside, which a reader would walk in vain; where rows are counted, the largest, so that few
-    lie along an edge.
+    The largest quads along an edge are parted, for as long as there may be more of them.
     """
     box = _span(bounds)
     outer, inner = box.wider(MARGIN), box.wider(-MARGIN - 1)
     found: list[Range] = []
-    waiting: list[tuple[int, Quad]] = []
-    for quad in _first_quads(outer):
-        heapq.heappush(waiting, (-_worth(quad, outer, counting), quad))
-    while waiting and waiting[0][0] < 0 and len(waiting) + len(found) < most:
-        _, quad = heapq.heappop(waiting)
-        if quad[0] == ROW_DEPTH:
-            found.append(_range(quad, is_inside=False))
-            continue
-        within, along = _parted(quad, outer, inner)
-        found += [_range(each, is_inside=True) for each in within]
-        for each in along:
-            heapq.heappush(waiting, (-_worth(each, outer, counting), each))
-    found += [_range(quad, is_inside=False) for _, quad in waiting]
-    return sorted(each for each in found if each.last >= begun)
-
-
-def _worth(quad: Quad, outer: _Span, counting: bool) -> int:
-    """How much is won by parting a quad, in cells."""
-    depth, x, y = quad
-    side = 1 << ROW_DEPTH - depth
-    if counting:
-        return side
-    west, north = x * side, y * side
-    wide = min(west + side - 1, outer.east) - max(west, outer.west) + 1
-    tall = min(north + side - 1, outer.south) - max(north, outer.north) + 1
-    return side * side - max(0, wide) * max(0, tall)
+    edge = _first_quads(outer)
+    while edge and len(found) + len(edge) < most and edge[0][0] < ROW_DEPTH:
+        finer: list[Quad] = []
+        for number, quad in enumerate(edge):
+            if len(found) + len(finer) + len(edge) - number > most:
+                finer += edge[number:]
+                break
+            within, along = _parted(quad, outer, inner)
+            found += [_range(each, is_inside=True) for each in within]
+            finer += along
+        edge = sorted(finer)  # those that are still large come first
+    found += [_range(quad, is_inside=False) for quad in edge]
+    return tuple(sorted(found))
 
 
 def _parted(quad: Quad, outer: _Span, inner: _Span) -> tuple[list[Quad], list[Quad]]:
@@ -109,7 +97,7 @@ def _range(quad: Quad, *, is_inside: bool) -> Range:
     return Range(*_codes(quad), is_inside, quad[0])
 
 
-def joined(found: list[Range]) -> list[Range]:
+def joined(found: Sequence[Range]) -> list[Range]:
     """Ranges that follow each other as one, which is inside where all of them are."""
     kept: list[Range] = []
     for each in found:

@@ -12,7 +12,13 @@ import asyncpg
 from layers.catalog import Bounds
 from layers.errors import QueryRefused
 from layers.feature_query import Cursor, FeatureQuery
-from layers.feature_sql import Statement, count_statement, page_statement, revision_of
+from layers.feature_sql import (
+    Statement,
+    count_statement,
+    is_counted_at_once,
+    page_statement,
+    revision_of,
+)
 from layers.filters.canonical import conjunction
 from layers.filters.nodes import EVERYTHING, Compare, Kind, Literal, Property
 from layers.filters.queryables import FID
@@ -99,12 +105,17 @@ async def read_page(
     is of the newest. Raises QueryRefused, QueryTooCostly, StoreBusy, StoreUnavailable.
     """
     query = await _as_the_walk_began(store, query, expected)
-    page = page_statement(query, form.line(query), form.separator)
+    is_known = expected is not None and counts.get(query, expected) is not None
+    at_once = is_counted_at_once(query) and not is_known
+    page = page_statement(query, form.line(query), form.separator, counted=at_once)
     with meant_by_filter():
         await refuse_what_costs_too_much(store, query, page)
-        row = await _with_known_count(store, query, counts, page, expected)
-        if row is None:
-            row = await _with_count(store, query, counts, page)
+        if at_once:
+            row = await store.fetchrow(page.sql, *page.args)
+            counts.put(query, _revision(query, row), row["matched"])
+        else:
+            row = await _with_known_count(store, query, counts, page, expected)
+            row = row or await _with_count(store, query, counts, page)
     if _has_moved_on(query, row):
         return await read_page(store, query, counts, form, expected=row["revision"])
     return _page_of(query, row, counts.get(query, _revision(query, row)))

@@ -41,7 +41,7 @@ class _Span(NamedTuple):
         return _Span(self.west - by, self.north - by, self.east + by, self.south + by)
 
 
-Quad = tuple[int, int, int]  # depth, column, row
+Quad = tuple[int, int, int, int]  # depth, column, row, code
 
 
 @lru_cache(maxsize=512)  # every page of a walk asks for the same
@@ -73,28 +73,23 @@ def _parted(quad: Quad, outer: _Span, inner: _Span) -> tuple[list[Quad], list[Qu
     """The quarters of a quad that lie within the box, and those along its edges."""
     within: list[Quad] = []
     along: list[Quad] = []
-    depth, x, y = quad
+    depth, x, y, code = quad
     side = 1 << ROW_DEPTH - depth - 1
-    for column, row in ((0, 0), (1, 0), (0, 1), (1, 1)):
+    for number, column, row in ((0, 0, 0), (1, 1, 0), (2, 0, 1), (3, 1, 1)):
         west, north = (2 * x + column) * side, (2 * y + row) * side
         east, south = west + side - 1, north + side - 1
         if west > outer[2] or outer[0] > east or north > outer[3] or outer[1] > south:
             continue
         holds = inner[0] <= west and east <= inner[2] and inner[1] <= north <= south
-        part = (depth + 1, 2 * x + column, 2 * y + row)
+        part = (depth + 1, 2 * x + column, 2 * y + row, code << 2 | number)
         (within if holds and south <= inner[3] else along).append(part)
     return within, along
 
 
-def _codes(quad: Quad) -> tuple[int, int]:
-    depth, x, y = quad
-    bits = 2 * (ROW_DEPTH - depth)
-    first = morton(x, y) << bits
-    return first, first + (1 << bits) - 1
-
-
 def _range(quad: Quad, *, is_inside: bool) -> Range:
-    return Range(*_codes(quad), is_inside, quad[0])
+    bits = 2 * (ROW_DEPTH - quad[0])
+    first = quad[3] << bits
+    return Range(first, first + (1 << bits) - 1, is_inside, quad[0])
 
 
 def joined(found: Sequence[Range]) -> list[Range]:
@@ -130,4 +125,4 @@ def _first_quads(outer: _Span) -> list[Quad]:
     last = (1 << depth) - 1
     columns = range(max(0, outer.west >> size), min(last, outer.east >> size) + 1)
     rows = range(max(0, outer.north >> size), min(last, outer.south >> size) + 1)
-    return [(depth, x, y) for y in rows for x in columns]
+    return [(depth, x, y, morton(x, y)) for y in rows for x in columns]

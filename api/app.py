@@ -137,7 +137,7 @@ class Parts:
         filtering = Store(
             url, size=settings.filter_connections, queue=settings.filter_queue,
             timeout_s=settings.filter_timeout_s, cost_ceiling=settings.filter_cost,
-            custom_plans=True,
+            custom_plans=True, yields=True,
         )  # fmt: skip
         feed = Feed(queries, url)
         hot = settings.cache_bytes // 4

@@ -61,13 +61,13 @@ class ApiSettings(BaseSettings):
         " before it is refused with advice; about a page of 8 kB read in order is 1.",
     )
     filter_connections: int = Field(
-        default=2,
+        default=1,
         ge=1,
         le=100,
         description="Database connections for tiles with a filter, in each worker.",
     )
     filter_queue: int = Field(
-        default=32,
+        default=16,
         ge=0,
         description="Tiles with a filter that may wait for one of them before a 503.",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Awaitable
 from http import HTTPStatus
@@ -35,6 +36,7 @@ from api.tile_answers import (
 from api.tile_filters import TileAsked, narrowed, read_tile_asked
 from api.tile_headers import cache_control, etag_held, read_headers
 from layers.catalog import Catalog
+from layers.errors import StoreBusy
 from layers.feed import Feed
 from tiles.address import TileAddress, TileLayer, parse_layers
 from tiles.announced import Announcements, parse_revisions
@@ -54,6 +56,7 @@ HOT_HITS = 16  # bodies sent from memory after which a tile is worth packing bet
 WORTH_PACKING = 512  # bytes
 CLOCK_S = 60.0  # for which words that mean a day are taken to mean the same
 NOTHING = TileAsked(None, {})
+HOLD_BACK_S, MOST_HELD_BACK = 1.0, 2_000
 
 
 class Wanted(NamedTuple):
@@ -112,6 +115,7 @@ class TilePath:
         self._most_hot_bytes = hot_bytes
         self._heeded: dict[bytes, int] = {}
         self._touched: list[tuple[Hot, Answer]] = []
+        self._held_back = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
@@ -159,6 +163,7 @@ class TilePath:
     async def _answer_anew(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Nothing is at hand that is sure to hold: work out what the tile's version is now."""
         takes, tags = read_headers(scope["headers"])
+        wanted: Wanted | None = None
         try:
             asked = await self._heed(scope["query_string"])
             wanted = Wanted.parse(path)
@@ -170,6 +175,8 @@ class TilePath:
                     return  # the client has left
                 source, answer = hot.found.source, hot.answer(takes)
         except Exception as exc:
+            if isinstance(exc, StoreBusy) and wanted is not None and not wanted.is_whole:
+                await self._hold_back()
             problem = problem_of(exc)
             self._tally.answers[problem.status.value, Source.NONE] += 1
             await send_problem(send, problem)
@@ -177,6 +184,18 @@ class TilePath:
         self._count(answer, source)
         await send(self._marked(answer.start))
         await send(NO_BODY if scope["method"] == "HEAD" else answer.body)
+
+    async def _hold_back(self) -> None:
+        """Let a client that asks for more filters than can be answered wait for the news of it: who
+        is told at once asks at once again, and a flood of that keeps everybody else waiting.
+        """
+        if self._held_back < MOST_HELD_BACK:
+            self._held_back += 1
+            try:
+                # not all at one time, or they all come back at one time
+                await asyncio.sleep(HOLD_BACK_S * random.uniform(0.5, 1.5))
+            finally:
+                self._held_back -= 1
 
     def _marked(self, start: Message) -> Message:
         """While nothing is heard of changes, what is served may be stale, and says for how long

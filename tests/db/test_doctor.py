@@ -352,11 +352,11 @@ def test_the_age_of_the_newest_backup_is_known(city: City) -> None:
 
 def test_pools_larger_than_the_server_allows_are_a_problem(city: City) -> None:
     found = ask(city, QUARTIER_WORKERS="64", QUARTIER_TILE_CONNECTIONS="100")
-    assert "64 workers × 108 = 6912" in found.says("connections")
+    assert "64 workers × 107 = 6848" in found.says("connections")
     assert "max_connections" in found.says("connections")
     assert found.exit_code == 1
     most = int(city.database.value("SHOW max_connections")) - 3
-    many = ask(city, QUARTIER_WORKERS="1", QUARTIER_TILE_CONNECTIONS=str(most - 8))
+    many = ask(city, QUARTIER_WORKERS="1", QUARTIER_TILE_CONNECTIONS=str(most - 7))
     assert many.state("connections") == "warning"
 
 

@@ -126,7 +126,7 @@ async def _yield(connection: Any) -> None:
 
 
 def _lower(pid: int) -> None:
-    """Where we may. Linux weighs sessions before it weighs processes, and each connection is one."""
+    """Where we may. Linux weighs sessions before processes, and each connection is a session."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, NICE)
     with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from api import pages, problems, styles_routes
 from api.addresses import Network, parse_networks
-from api.answers_at_hand import AnswersAtHand
+from api.answers_at_hand import EXPOSED, AnswersAtHand
 from api.assets import Assets
 from api.body_limit import BodyLimit
 from api.door import Door
@@ -59,7 +59,6 @@ from tiles.shared import shared_tier
 from tiles.tilesets import Tilesets
 
 ASSETS = Path(__file__).parent / "web" / "dist"
-EXPOSED = ["ETag", "Link", "Content-Crs", "Retry-After", "Quartier-Truncated"]
 
 
 class State(TypedDict):

@@ -35,7 +35,6 @@ class Wanted:
     query: FeatureQuery
     limit: int | None
     as_of: str | None
-    by_clock: bool  # whether tomorrow the same words ask for other features
 
 
 def read_asked(items: list[tuple[str, str]], published: PublishedLayer) -> dict[str, str]:
@@ -87,8 +86,7 @@ def wanted(asked: Asked, published: PublishedLayer) -> Wanted:
         after=Cursor.decode(_text(asked, "cursor")) if "cursor" in asked else None,
         limit=limit if (limit := _whole(asked, "limit", 1, MAX_LIMIT)) else DEFAULT_LIMIT,
     )
-    by_clock = "today" in str(asked.get("filter", "")).lower()
-    return Wanted(query, limit, asked.get("as_of"), by_clock)
+    return Wanted(query, limit, asked.get("as_of"))
 
 
 def _where(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Expression:

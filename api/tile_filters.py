@@ -17,6 +17,7 @@ from layers.feature_query import parse_columns
 from layers.filters.canonical import conjunction
 from layers.filters.nodes import EVERYTHING, Expression
 from layers.filters.queryables import Queryables
+from layers.filters.read import depends_on_the_day
 from layers.filters.requests import in_time
 from tiles.address import TileLayer
 from tiles.announced import PARAMETER
@@ -35,7 +36,7 @@ class TileAsked(NamedTuple):
     @property
     def by_clock(self) -> bool:
         """Whether tomorrow the same words ask for other features."""
-        return "today" in self.narrowing.get("filter", "").lower()
+        return depends_on_the_day(self.narrowing.get("filter", ""))
 
 
 def read_tile_asked(query_string: bytes) -> TileAsked:

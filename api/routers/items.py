@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import replace
 from typing import Any
 
@@ -165,9 +166,11 @@ async def _body(request: Request, layer: PublishedLayer) -> dict[str, Any]:
     for name, value in plain.items():
         listed = isinstance(value, list) and not any(isinstance(v, dict | list) for v in value)
         if not (isinstance(value, str | int | float) or listed or name == "filter"):
-            raise QueryRefused(name, str(value)[:60], "write a text, a number or a list of them")
-    read_asked([(name, "") for name in plain], layer)
-    return plain
+            raise QueryRefused(
+                name, reprlib.repr(value)[:60], "write a text, a number or a list of them"
+            )
+    known = read_asked([(name, "") for name in plain], layer)
+    return {name: plain[name] for name in known}
 
 
 def _as_words(name: str, value: Any) -> Any:

@@ -88,3 +88,35 @@ async def test_the_next_page_of_a_search_is_asked_in_the_words_of_the_first(
         [body] = [each["body"] for each in page["links"] if each["rel"] == "next"] or [{}]
         assert body == {} or body["properties"] == ["number"]
     assert seen == sorted(map(str, range(1, 26)), reverse=True)
+
+
+async def test_what_sites_hang_on_links_is_passed_over_in_a_body_too(service: Service) -> None:
+    body = {"utm_source": "letter", "limit": 2}
+    answer = await service.client.post("/collections/trees/search", json=body)
+    assert answer.json()["numberReturned"] == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"filter": %s}',
+        '{"limit": %s}',
+        '{"filter": {"op": "=", "args": [{"a": 1, "b": %s}, 1]}}',
+        '{"filter": {"op": "=", "args": [{"type": "Point", "coordinates": %s}, 1]}}',
+    ],
+)
+async def test_what_is_nested_very_deep_is_refused(service: Service, body: str) -> None:
+    deep = body % ("[" * 1000 + "]" * 1000)
+    answer = await service.client.post("/collections/trees/search", content=deep)
+    assert answer.status_code == 400
+
+
+async def test_more_values_than_a_statement_holds_are_the_filters_fault(service: Service) -> None:
+    here = {"property": "geom"}
+    parts = [
+        {"op": "s_intersects", "args": [here, {"type": "Point", "coordinates": [n / 100, 45]}]}
+        for n in range(5000)
+    ]
+    body = {"filter": {"op": "or", "args": parts}}
+    answer = await service.client.post("/collections/trees/search", json=body)
+    assert (answer.status_code, answer.json()["parameter"]) == (400, "filter")

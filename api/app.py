@@ -23,6 +23,7 @@ from api.door import Door
 from api.everything_docs import document_every_answer, of_tiles
 from api.feature_streams import Exports
 from api.head import HeadAsGet
+from api.long_questions import LongQuestions
 from api.metrics import Meter
 from api.ogc_tile_path import OgcTilePath
 from api.rate_limit import RateLimit
@@ -69,6 +70,7 @@ class State(TypedDict):
     store: Store
     counts: Counts
     exports: Exports
+    long_questions: LongQuestions
     fresh: Freshness
     tilesets: Tilesets
     public_url: str | None
@@ -230,6 +232,7 @@ def _state(parts: Parts, meter: Meter) -> State:
         store=parts.queries,
         counts=Counts(),
         exports=parts.exports,
+        long_questions=LongQuestions(),
         fresh=parts.fresh,
         tilesets=parts.tilesets,
         public_url=parts.public_url,

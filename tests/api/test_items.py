@@ -17,6 +17,7 @@ import pytest
 import shapely
 from shapely.geometry import shape
 
+from api.feature_streams import HELD
 from tests.api.conftest import Service, serving
 from tests.conftest import Copies, Database, copied
 from tests.examples import CALLS, layer
@@ -591,3 +592,17 @@ async def test_more_files_at_once_than_may_be_made_are_told_to_come_back(cities:
             assert answer.status_code == 503
             assert answer.headers["retry-after"]
             assert (await running.get(f"{ITEMS}?f=csv")).status_code == 200
+
+
+async def test_files_that_nobody_fetches_do_not_fill_the_disk(cities: Copies) -> None:
+    with cities() as database:
+        async with serving(database, exports=1) as running:
+            await running.caught_up()
+            waiting = [running.parts.exports.spool() for _ in range(HELD)]
+            answer = await running.get(f"{ITEMS}?f=csv")
+            assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+            waiting.pop().close()
+            for _ in range(3):
+                assert (await running.get(f"{ITEMS}?f=csv")).status_code == 200
+            for spool in waiting:
+                spool.close()

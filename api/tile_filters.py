@@ -9,7 +9,13 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from api.deps import TRACKING
-from api.feature_params import advice, filter_of, in_words_of_column, simple_names
+from api.feature_params import (
+    advice,
+    check_filter_words,
+    filter_of,
+    in_words_of_column,
+    simple_names,
+)
 from layers.catalog import Catalog
 from layers.crs import offered
 from layers.errors import QueryRefused
@@ -78,8 +84,10 @@ def _narrowed(layer_id: str, asked: Mapping[str, str], catalog: Catalog) -> Narr
         parts.append(in_words_of_column(name, value, known))
     if "datetime" in asked:
         parts.append(in_time(asked["datetime"], known))
+    systems = offered(published.extent)
+    check_filter_words(asked, systems)
     if "filter" in asked:
-        parts.append(filter_of(asked, known, offered(published.extent)))
+        parts.append(filter_of(asked, known, systems))
     columns = parse_columns(asked["properties"], layer) if "properties" in asked else None
     found = Narrowed(conjunction(parts) if parts else EVERYTHING, columns)
     return None if found.is_all else found

@@ -28,6 +28,14 @@ def depends_on_the_day(said: str) -> bool:
     return TODAY in said.lower() or "\\u" in said
 
 
+def language_of(said: str | None, parameter: str = "filter") -> str | None:
+    """The language that a parameter names, if it names one. Raises QueryRefused."""
+    language = ALIASES.get(said, said) if said is not None else None
+    if language is not None and language not in LANGUAGES:
+        raise QueryRefused(f"{parameter}-lang", language, f"write one of {', '.join(LANGUAGES)}")
+    return language
+
+
 def read_filter(
     said: str,
     queryables: Queryables,
@@ -40,9 +48,7 @@ def read_filter(
 
     Raises QueryRefused.
     """
-    language = ALIASES.get(language, language) if language is not None else None
-    if language is not None and language not in LANGUAGES:
-        raise QueryRefused(f"{parameter}-lang", language, f"write one of {', '.join(LANGUAGES)}")
+    language = language_of(language, parameter)
     shown = said[:SHOWN]
     if len(said) > MOST_LETTERS:
         raise QueryRefused(parameter, shown, f"has more than {MOST_LETTERS} letters")

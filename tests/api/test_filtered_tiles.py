@@ -286,6 +286,8 @@ async def test_an_unchanged_filtered_tile_is_a_304(service: tuple[Service, Datab
         ("datetime=yesterday", "is no instant"),
         ("filter=true&filter=false", "is given more than once"),
         ("filter-lang=sql&filter=true", "write one of cql2-text, cql2-json"),
+        ("filter-lang=sql", "write one of cql2-text, cql2-json"),
+        ("filter-crs=EPSG:9", "write one of http"),
         ("limit=3", "is not a parameter here"),
         ("filter=" + "x" * 9000, "is too long for a tile"),
     ],

@@ -240,6 +240,7 @@ async def test_a_box_may_be_in_another_system_in_its_own_order(service: Service)
         ("nmae=x", "did you mean name?"),
         ("limit=1&limit=2", "is given more than once"),
         ("filter-lang=cql&filter=true", "write one of cql2-text"),
+        ("filter-lang=cql", "write one of cql2-text"),
         ("as_of=99", "the newest revision is"),
     ],
 )

@@ -121,7 +121,8 @@ class Parts:
 
     @cached_property
     def fresh(self) -> Freshness:
-        return Freshness(self.queries)
+        """Asked over the connections of tiles, where nothing is slow."""
+        return Freshness(self.tiles)
 
     @classmethod
     def from_settings(cls, settings: ApiSettings, budget: Budget | None = None) -> Parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
@@ -150,3 +151,13 @@ async def test_requests_are_counted_by_their_route(city: tuple[Service, Database
     route = 'quartier_request_seconds_count{route="/collections/{collection_id}/items"'
     for status in ("200", "400"):
         assert f'{route},status="{status}"}}' in text
+
+
+async def test_slow_questions_keep_no_answer_at_hand_waiting(cities: Copies) -> None:
+    with cities() as database:
+        async with serving(database, query_connections=1) as running:
+            await running.caught_up()
+            first = await running.get(f"{ITEMS}?limit=3")
+            async with running.parts.queries.connection():
+                again = await asyncio.wait_for(running.get(f"{ITEMS}?limit=3"), 2)
+            assert (again.status_code, again.content) == (200, first.content)

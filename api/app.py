@@ -141,7 +141,7 @@ class Parts:
             timeout_s=settings.filter_timeout_s, cost_ceiling=settings.filter_cost,
             custom_plans=True,
         )  # fmt: skip
-        feed = Feed(queries, url)
+        feed = Feed(tiles, url, measuring=queries)
         hot = settings.cache_bytes // 4
         cache = settings.cache_url.get_secret_value() if settings.cache_url else "memory:"
         shared = shared_tier(cache, settings.cache_disk_bytes)

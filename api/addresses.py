@@ -23,8 +23,9 @@ def address_of(scope: Mapping[str, Any], trusted: tuple[Network, ...]) -> str | 
         return None
     if not any(peer in network for network in trusted):
         return _told(peer)
-    forwarded = next((value for name, value in scope["headers"] if name == b"x-forwarded-for"), b"")
-    for part in reversed(forwarded.decode("latin-1").split(",")):
+    # A proxy may add a header of its own behind the one that a client sent.
+    told = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    for part in reversed(b",".join(told).decode("latin-1").split(",")):
         address = _parsed(part.strip())
         if address is not None and not any(address in network for network in trusted):
             return _told(address)
@@ -32,10 +33,15 @@ def address_of(scope: Mapping[str, Any], trusted: tuple[Network, ...]) -> str | 
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address, with its port or without; one of IPv4 also where a socket of IPv6 tells it."""
+    host = text.removeprefix("[").partition("]")[0]
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
     try:
-        return ipaddress.ip_address(text)
+        found = ipaddress.ip_address(host)
     except ValueError:
         return None
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def _told(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:

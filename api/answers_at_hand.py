@@ -8,19 +8,27 @@ import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from api.tile_answers import NO_BODY, App, Message, Receive, Scope, Send
 from api.tile_headers import etag_held
 from layers.catalog import PublishedLayer
 from layers.errors import StoreUnavailable
 from layers.feed import Feed
+from layers.filters.read import depends_on_the_day
 from layers.freshness import Freshness
 
 PREFIX, ITEMS = "/collections/", "/items"
 MOST_BYTES, MOST_OF_ONE = 32 * 2**20, 2**20
 OVERHEAD = 1_000  # bytes of an entry beside its body
 KEPT_304 = (b"etag", b"cache-control", b"vary", b"quartier-revision", b"content-crs")
-ALLOWED = (b"access-control-allow-origin", b"*")
+EXPOSED = (
+    "ETag", "Link", "Content-Crs", "Retry-After", "Quartier-Revision", "Quartier-Truncated",
+)  # fmt: skip
+SHARED = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", ", ".join(EXPOSED).encode()),
+)
 
 
 class Question(NamedTuple):
@@ -31,6 +39,10 @@ class Question(NamedTuple):
     host: bytes
     accept: bytes
     packed: bool
+
+    @property
+    def depends_on_the_day(self) -> bool:
+        return depends_on_the_day(unquote_to_bytes(self.query).decode("latin-1"))
 
 
 @dataclass(slots=True)
@@ -126,18 +138,26 @@ class AnswersAtHand:
             return
         headers = dict(heard.start["headers"])
         is_current = headers.get(b"quartier-revision") == b"%d" % published.revision
-        if not is_current or heard.size > MOST_OF_ONE or b"today" in question.query.lower():
+        if not is_current or heard.size > MOST_OF_ONE or question.depends_on_the_day:
             return
-        start = {**heard.start, "headers": [*_without_origin(heard.start["headers"]), ALLOWED]}
+        start = {**heard.start, "headers": _for_everybody(heard.start["headers"])}
+        answer = Answer(published, start, b"".join(heard.body), headers[b"etag"])
         self._forget(question)
-        self._known[question] = Answer(published, start, b"".join(heard.body), headers[b"etag"])
-        self._bytes += heard.size + OVERHEAD
+        self._known[question] = answer
+        self._bytes += _size(question, answer)
         while self._bytes > self._most:
             self._forget(next(iter(self._known)))
 
     def _forget(self, question: Question) -> None:
         if (old := self._known.pop(question, None)) is not None:
-            self._bytes -= len(old.body) + OVERHEAD
+            self._bytes -= _size(question, old)
+
+
+def _size(question: Question, answer: Answer) -> int:
+    """What is kept of both: a long question is in its answer's headers again."""
+    asked = len(question.path) + len(question.query) + len(question.host) + len(question.accept)
+    told = sum(len(name) + len(value) for name, value in answer.start["headers"])
+    return asked + told + len(answer.body) + OVERHEAD
 
 
 def _is_question(scope: Scope) -> bool:
@@ -150,7 +170,7 @@ def _is_question(scope: Scope) -> bool:
 def _question(scope: Scope) -> tuple[Question, bytes | None]:
     found: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
-        found[name] = value
+        found.setdefault(name, value)  # of several the first, as who answers reads them
     packed = b"gzip" in found.get(b"accept-encoding", b"")
     host = scope.get("scheme", "").encode() + b"://" + found.get(b"host", b"")
     question = Question(
@@ -159,14 +179,15 @@ def _question(scope: Scope) -> tuple[Question, bytes | None]:
     return question, found.get(b"if-none-match")
 
 
-def _without_origin(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    return [pair for pair in headers if pair[0] != b"access-control-allow-origin"]
+def _for_everybody(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers, with what pages of other sites may read whether or not one of them asked."""
+    return [*(pair for pair in headers if not pair[0].startswith(b"access-control-")), *SHARED]
 
 
 async def _send(scope: Scope, answer: Answer, tags: bytes | None, send: Send) -> None:
     if tags is not None and etag_held(tags, (answer.etag,)) is not None:
         kept: list[Any] = [pair for pair in answer.start["headers"] if pair[0] in KEPT_304]
-        await send({**answer.start, "status": 304, "headers": [*kept, ALLOWED]})
+        await send({**answer.start, "status": 304, "headers": [*kept, *SHARED]})
         await send(NO_BODY)
         return
     await send(answer.start)

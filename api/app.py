@@ -16,13 +16,14 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from api import pages, problems, styles_routes
 from api.addresses import Network, parse_networks
-from api.answers_at_hand import AnswersAtHand
+from api.answers_at_hand import EXPOSED, AnswersAtHand
 from api.assets import Assets
 from api.body_limit import BodyLimit
 from api.door import Door
 from api.everything_docs import document_every_answer, of_tiles
 from api.feature_streams import Exports
 from api.head import HeadAsGet
+from api.long_questions import LongQuestions
 from api.metrics import Meter
 from api.ogc_tile_path import OgcTilePath
 from api.rate_limit import RateLimit
@@ -59,7 +60,6 @@ from tiles.shared import shared_tier
 from tiles.tilesets import Tilesets
 
 ASSETS = Path(__file__).parent / "web" / "dist"
-EXPOSED = ["ETag", "Link", "Content-Crs", "Retry-After", "Quartier-Truncated"]
 
 
 class State(TypedDict):
@@ -70,6 +70,7 @@ class State(TypedDict):
     store: Store
     counts: Counts
     exports: Exports
+    long_questions: LongQuestions
     fresh: Freshness
     tilesets: Tilesets
     public_url: str | None
@@ -120,7 +121,8 @@ class Parts:
 
     @cached_property
     def fresh(self) -> Freshness:
-        return Freshness(self.queries)
+        """Asked over the connections of tiles, where nothing is slow."""
+        return Freshness(self.tiles)
 
     @classmethod
     def from_settings(cls, settings: ApiSettings, budget: Budget | None = None) -> Parts:
@@ -139,7 +141,7 @@ class Parts:
             timeout_s=settings.filter_timeout_s, cost_ceiling=settings.filter_cost,
             custom_plans=True, yields=True,
         )  # fmt: skip
-        feed = Feed(queries, url)
+        feed = Feed(tiles, url, measuring=queries)
         hot = settings.cache_bytes // 4
         cache = settings.cache_url.get_secret_value() if settings.cache_url else "memory:"
         shared = shared_tier(cache, settings.cache_disk_bytes)
@@ -231,6 +233,7 @@ def _state(parts: Parts, meter: Meter) -> State:
         store=parts.queries,
         counts=Counts(),
         exports=parts.exports,
+        long_questions=LongQuestions(),
         fresh=parts.fresh,
         tilesets=parts.tilesets,
         public_url=parts.public_url,

@@ -18,7 +18,7 @@ from layers.filters.canonical import compare, conjunction
 from layers.filters.errors import FilterRefused
 from layers.filters.nodes import Expression, Kind, Literal
 from layers.filters.queryables import Queryables
-from layers.filters.read import read_filter, read_tree
+from layers.filters.read import language_of, read_filter, read_tree
 from layers.filters.requests import Box, in_box, in_time, of_ids, with_words
 from layers.filters.values import clock, day, instant, moment, number, text
 from layers.model import Layer
@@ -35,7 +35,6 @@ class Wanted:
     query: FeatureQuery
     limit: int | None
     as_of: str | None
-    by_clock: bool  # whether tomorrow the same words ask for other features
 
 
 def read_asked(items: list[tuple[str, str]], published: PublishedLayer) -> dict[str, str]:
@@ -87,15 +86,14 @@ def wanted(asked: Asked, published: PublishedLayer) -> Wanted:
         after=Cursor.decode(_text(asked, "cursor")) if "cursor" in asked else None,
         limit=limit if (limit := _whole(asked, "limit", 1, MAX_LIMIT)) else DEFAULT_LIMIT,
     )
-    by_clock = "today" in str(asked.get("filter", "")).lower()
-    return Wanted(query, limit, asked.get("as_of"), by_clock)
+    return Wanted(query, limit, asked.get("as_of"))
 
 
 def _where(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Expression:
     """All conditions, in whatever words they were asked, as one."""
     parts: list[Expression] = []
     of_box = _crs(asked, "bbox-crs", systems)
-    _crs(asked, "filter-crs", systems)
+    check_filter_words(asked, systems)
     if "bbox" in asked:
         box = Box.parse(asked["bbox"], of_box)
         parts.append(in_box(box, known))
@@ -113,6 +111,12 @@ def _where(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Express
         if name not in PARAMETERS
     ]  # fmt: skip
     return conjunction(parts)
+
+
+def check_filter_words(asked: Asked, systems: tuple[Crs, ...]) -> None:
+    """What is said of a filter is right also where there is none; raises QueryRefused."""
+    _crs(asked, "filter-crs", systems)
+    language_of(_text(asked, "filter-lang") if "filter-lang" in asked else None)
 
 
 def filter_of(asked: Asked, known: Queryables, systems: tuple[Crs, ...]) -> Expression:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import IO
+from weakref import WeakSet
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
@@ -26,15 +27,28 @@ from layers.read import reading_rows
 from layers.store import Store
 
 PIECE = 1 << 18  # bytes sent at once
+HELD = 8  # files on the disk for each that may be made at once
 GZIP = 31  # zlib's window bits for a stream with a header of gzip
 
 
 class Exports:
-    """At most so many files are made at once; one more is told to come back."""
+    """At most so many files are made at once, and some times as many lie there until their clients
+    have fetched them; one more is told to come back.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._working = 0
+        self._spools: WeakSet[Spool] = WeakSet()
+
+    def spool(self) -> Spool:
+        """Where one more file is put. Raises StoreBusy."""
+        held = sum(not spool.is_closed for spool in self._spools)
+        if held >= self._most * HELD:
+            raise StoreBusy(f"{held} files are being fetched already")
+        spool = Spool()
+        self._spools.add(spool)
+        return spool
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -59,6 +73,10 @@ class Spool:
         self._is_done = False
         self._failed: BaseException | None = None
         self._news = asyncio.Condition()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._file.closed
 
     async def write(self, piece: bytes) -> None:
         await asyncio.to_thread(self._append, piece)
@@ -104,7 +122,7 @@ Fill = Callable[[Spool, Begun], Awaitable[None]]
 
 async def _streamed(asking: Asking, exports: Exports, fill: Fill, *, packed: bool) -> Response:
     """Answer as soon as the revision is known; what fails before then is an ordinary error."""
-    spool = Spool()
+    spool = exports.spool()
     begun: Begun = asyncio.get_running_loop().create_future()
 
     async def work() -> None:

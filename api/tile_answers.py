@@ -95,6 +95,11 @@ class Hot:
     def size(self) -> int:
         return self.found.entry.size
 
+    @property
+    def room(self) -> int:
+        """Bytes that it takes: what a filter is asked by may be longer than its tile."""
+        return self.size + len(self.path)
+
     def answer(self, takes: Takes) -> Answer:
         """The best that a client takes of what there is. Identity is made when it is asked for."""
         for coding in takes:

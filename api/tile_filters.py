@@ -9,7 +9,13 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from api.deps import TRACKING
-from api.feature_params import advice, filter_of, in_words_of_column, simple_names
+from api.feature_params import (
+    advice,
+    check_filter_words,
+    filter_of,
+    in_words_of_column,
+    simple_names,
+)
 from layers.catalog import Catalog
 from layers.crs import offered
 from layers.errors import QueryRefused
@@ -17,6 +23,7 @@ from layers.feature_query import parse_columns
 from layers.filters.canonical import conjunction
 from layers.filters.nodes import EVERYTHING, Expression
 from layers.filters.queryables import Queryables
+from layers.filters.read import depends_on_the_day
 from layers.filters.requests import in_time
 from tiles.address import TileLayer
 from tiles.announced import PARAMETER
@@ -35,7 +42,7 @@ class TileAsked(NamedTuple):
     @property
     def by_clock(self) -> bool:
         """Whether tomorrow the same words ask for other features."""
-        return "today" in self.narrowing.get("filter", "").lower()
+        return depends_on_the_day(self.narrowing.get("filter", ""))
 
 
 def read_tile_asked(query_string: bytes) -> TileAsked:
@@ -77,8 +84,10 @@ def _narrowed(layer_id: str, asked: Mapping[str, str], catalog: Catalog) -> Narr
         parts.append(in_words_of_column(name, value, known))
     if "datetime" in asked:
         parts.append(in_time(asked["datetime"], known))
+    systems = offered(published.extent)
+    check_filter_words(asked, systems)
     if "filter" in asked:
-        parts.append(filter_of(asked, known, offered(published.extent)))
+        parts.append(filter_of(asked, known, systems))
     columns = parse_columns(asked["properties"], layer) if "properties" in asked else None
     found = Narrowed(conjunction(parts) if parts else EVERYTHING, columns)
     return None if found.is_all else found

@@ -50,7 +50,8 @@ __all__ = ["App", "Message", "TilePath"]
 
 PREFIX, SUFFIX = "/tiles/", ".mvt"
 HOT_PATHS = 20_000  # paths whose answer is remembered whole, at most
-HEEDED = 10_000  # query strings that are known to ask for nothing more than is known
+HEEDED = 10_000  # query strings that are known to ask for nothing more than is known,
+HEEDED_BYTES = 256  # none of them longer
 PATIENCE_S = 0.02  # before a tile is watched for a client that leaves
 HOT_HITS = 16  # bodies sent from memory after which a tile is worth packing better
 WORTH_PACKING = 512  # bytes
@@ -214,7 +215,7 @@ class TilePath:
         asked = read_tile_asked(query_string)
         told = asked.revisions
         is_known = told is None or await self._announcements.heed(parse_revisions(told))
-        if is_known and not asked.narrowing:
+        if is_known and not asked.narrowing and len(query_string) <= HEEDED_BYTES:
             if len(self._heeded) >= HEEDED:
                 self._heeded.clear()
             self._heeded[query_string] = generation
@@ -248,11 +249,11 @@ class TilePath:
     def _remember(self, path: str, hot: Hot) -> None:
         """Keep the answer at hand. When full, begin anew: the cache behind still has the tiles."""
         if (old := self._hot.pop(path, None)) is not None:
-            self._hot_bytes -= old.size
-        self._hot_bytes += hot.size
+            self._hot_bytes -= old.room
+        self._hot_bytes += hot.room
         if len(self._hot) >= HOT_PATHS or self._hot_bytes > self._most_hot_bytes:
             self._hot.clear()
-            self._hot_bytes = hot.size
+            self._hot_bytes = hot.room
         self._hot[path] = hot
 
     def _count(self, answer: Answer, source: Source) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Self
@@ -24,6 +25,7 @@ MAX_SORT = 8
 MAX_DIGITS = 15
 DEGREE_DIGITS, METRE_DIGITS = 9, 4  # 0.1 mm; what was stored, without the noise of its last bits
 ACCEPTED_LETTERS = 8_000  # of a cursor
+AS_IT_STANDS = "use the link `next` of a page as it stands"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,10 @@ def _box(part: Expression) -> BoundsLike | None:
     return shape.bounds if max(-south, north) <= SAFE_LATITUDE else None
 
 
+def _is_cell(value: str | None) -> bool:
+    return value is not None and value.isascii() and value.isdigit() and len(value) < 19
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """The place behind a feature in an order: its values of the keys as PostgreSQL writes them,
@@ -75,7 +81,6 @@ class Cursor:
     @classmethod
     def decode(cls, text: str) -> Self:
         """Read what `encode` wrote; raises QueryRefused for anything else."""
-        fix = "use the link `next` of a page as it stands"
         try:
             if len(text) > ACCEPTED_LETTERS or not text.isascii():
                 raise ValueError
@@ -86,7 +91,7 @@ class Cursor:
             if not found._is_plain():
                 raise ValueError
         except (ValueError, TypeError, binascii.Error):
-            raise QueryRefused("cursor", text[:60], fix) from None
+            raise QueryRefused("cursor", text[:60], AS_IT_STANDS) from None
         return found
 
     def _is_plain(self) -> bool:
@@ -124,6 +129,8 @@ class FeatureQuery:
         if self.after is not None and self.after.order != self.order:
             sorted_by = ", ".join(self.after.order) or FID
             raise QueryRefused("cursor", "", f"is of features sorted by {sorted_by}")
+        if self.after is not None and self.box is not None and not _is_cell(self.after.values[0]):
+            raise QueryRefused("cursor", str(self.after.values[0])[:60], AS_IT_STANDS)
 
     @property
     def box(self) -> BoundsLike | None:
@@ -168,8 +175,12 @@ class FeatureQuery:
 
     @property
     def matches(self) -> str:
-        """The same for queries that match the same features, whatever page and form they want."""
-        return f"{self.layer.id}|{say(self.where)}"
+        """The same for queries that match the same features, whatever page and form they want.
+
+        Short, because it is remembered, and a condition may be as long as a body.
+        """
+        said = hashlib.blake2b(say(self.where).encode(), digest_size=16).hexdigest()
+        return f"{self.layer.id}|{said}"
 
 
 def parse_sort(text: str, layer: Layer) -> tuple[SortKey, ...]:

@@ -46,8 +46,10 @@ log = structlog.get_logger()
 class Feed:
     """One a worker. `generation` grows whenever anything it knows has changed."""
 
-    def __init__(self, store: Store, url: str) -> None:
+    def __init__(self, store: Store, url: str, measuring: Store | None = None) -> None:
+        """`measuring`: what layers are counted by, where nobody waits for that."""
         self._store = store
+        self._measuring = measuring or store
         self._url = url
         self._logs: dict[str, ChangeLog] = {}
         self._declared: dict[str, tuple[str, Layer]] = {}
@@ -277,7 +279,7 @@ class Feed:
     async def _take_facts_of(self, published: PublishedLayer) -> None:
         """A layer that cannot be counted keeps the figures it had; the others go on."""
         try:
-            row = await self._store.fetchrow(facts_query(published.layer))
+            row = await self._measuring.fetchrow(facts_query(published.layer))
             facts = Facts.of(published.layer, published.revision, row)
         except Exception as exc:
             log.warning("a layer could not be counted", layer=published.id, reason=str(exc))

@@ -35,6 +35,8 @@ async def write_flatgeobuf(
 ) -> None:
     """Say the revision to `begun`, and the file to `write`, piece by piece."""
     statement = rows_statement(query, _columns(query))
+    if query.limit is not None:
+        statement = statement._replace(sql=f"{statement.sql} LIMIT {query.limit}")
     with tempfile.TemporaryDirectory(prefix="quartier-export-") as folder:
         path = Path(folder) / f"{query.layer.id}.fgb"
         async with reading_rows(store, query, statement) as (revision, batches):

@@ -19,6 +19,7 @@ from layers.feature_sql import Statement
 from layers.filters.nodes import EVERYTHING
 from layers.store import Store
 
+MOST_VALUES = 32_000  # of a statement; the protocol has room for 32 767
 WIDER = (
     "filter by a category that is counted apart and by whole months, which low zooms are counted"
     " by, or ask for tiles of higher zooms"
@@ -73,7 +74,10 @@ class Guarded:
 
 
 async def estimate(store: Store, statement: Statement) -> float:
-    """The planner's estimate of the whole statement."""
+    """The planner's estimate of the whole statement; raises QueryRefused for too many values."""
+    if len(statement.args) > MOST_VALUES:
+        fix = f"holds more than {MOST_VALUES} values; ask for less at once"
+        raise QueryRefused("filter", "", fix)
     row = await store.fetchrow(f"EXPLAIN (FORMAT JSON) {statement.sql}", *statement.args)
     plan: Any = orjson.loads(row[0])
     return float(plan[0]["Plan"]["Total Cost"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from layers.errors import QueryRefused
 from layers.store import Store
@@ -19,7 +19,8 @@ async def resolve(store: Store, layer_id: str, parameter: str, asked: str) -> in
     if not (asked.isascii() and asked.isdigit()):
         try:
             moment = datetime.fromisoformat(asked)
-        except ValueError:
+            _ = moment.astimezone(UTC)  # one at the end of all time may have no UTC
+        except (ValueError, OverflowError):
             fix = "write a revision such as 12, or an instant such as 2026-10-05T14:30:00Z"
             raise QueryRefused(parameter, asked, fix) from None
         if moment.tzinfo is None:

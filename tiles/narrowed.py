@@ -136,4 +136,5 @@ def _day_begun(layer: Layer, at: date, *, after: bool) -> date | None:
     zone = ZoneInfo(layer.time_zone)
     local = (at + MICROSECOND if after else at).astimezone(zone)
     begins = datetime.combine(local.date(), time(), zone)
-    return local.date() if begins == local else None
+    # Where clocks go back at one, midnight comes twice: the day begins the first time.
+    return local.date() if begins == local and not local.fold else None

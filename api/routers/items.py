@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +10,14 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from api import feature_docs
-from api.deps import BaseUrlDep, CountsDep, LayerDep, StoreDep
+from api.deps import BaseUrlDep, CountsDep, LayerDep, StoreDep, base_url_of
 from api.feature_answers import FORMS, LINES, Asking, feature_collection, lines
-from api.feature_params import Wanted, read_asked, wanted
+from api.feature_params import Wanted, read_asked
 from api.feature_streams import Exports, stream_flatgeobuf, stream_lines
 from api.head import WITHOUT_BODY
 from api.html import item_page, items_page
 from api.links import link
+from api.long_questions import LongQuestions
 from api.negotiate import chosen
 from api.packed import packed
 from layers.catalog import PublishedLayer
@@ -38,15 +40,11 @@ JSON_FORMS = {name: FORMS[name] for name in ("geojson", "json")}
     responses=feature_docs.RESPONSES,
 )
 async def list_items(
-    request: Request,
-    layer: LayerDep,
-    store: StoreDep,
-    counts: CountsDep,
-    base_url: BaseUrlDep,
+    request: Request, layer: LayerDep, store: StoreDep, counts: CountsDep
 ) -> Response:
     asked = read_asked(request.query_params.multi_items(), layer)
     form = chosen(FORMS, asked.get("f"), request.headers.get("accept"))
-    asking, said = await _asking(layer, store, base_url, asked, form)
+    asking, said = await _asking(request, layer, asked, form)
     if form != "html" and (held := await _unchanged(request, asking)) is not None:
         return held
     if form == "html":
@@ -70,13 +68,15 @@ def _packed(request: Request, asking: Asking, body: bytes, headers: dict[str, st
 
 
 async def _asking(
-    layer: PublishedLayer, store: Store, base_url: str, asked: dict[str, Any], form: str
+    request: Request, layer: PublishedLayer, asked: dict[str, Any], form: str, body: bytes = b""
 ) -> tuple[Asking, Wanted]:
-    said = wanted(asked, layer)
+    long_questions: LongQuestions = request.state.long_questions
+    said = await long_questions.read(asked, layer, len(body or request.scope["query_string"]))
     query = said.query
     if said.as_of is not None:
-        query = replace(query, as_of=await resolve(store, layer.id, "as_of", said.as_of))
-    here = f"{base_url}/collections/{layer.id}/items"
+        as_of = await resolve(request.state.store, layer.id, "as_of", said.as_of)
+        query = replace(query, as_of=as_of)
+    here = f"{base_url_of(request)}/collections/{layer.id}/items"
     return Asking(layer, here, asked, form, query), said
 
 
@@ -142,7 +142,7 @@ async def search_items(
     body = await _body(request, layer)
     asked = {name: _as_words(name, value) for name, value in body.items()}
     form = chosen(JSON_FORMS, asked.get("f"), request.headers.get("accept"))
-    asking, _ = await _asking(layer, store, base_url, asked, form)
+    asking, _ = await _asking(request, layer, asked, form, await request.body())
     page = await _page(asking, store, counts)
     here = f"{base_url}/collections/{layer.id}/search"
     links: list[dict[str, Any]] = [link("self", here, FORMS[form])]
@@ -165,9 +165,11 @@ async def _body(request: Request, layer: PublishedLayer) -> dict[str, Any]:
     for name, value in plain.items():
         listed = isinstance(value, list) and not any(isinstance(v, dict | list) for v in value)
         if not (isinstance(value, str | int | float) or listed or name == "filter"):
-            raise QueryRefused(name, str(value)[:60], "write a text, a number or a list of them")
-    read_asked([(name, "") for name in plain], layer)
-    return plain
+            raise QueryRefused(
+                name, reprlib.repr(value)[:60], "write a text, a number or a list of them"
+            )
+    known = read_asked([(name, "") for name in plain], layer)
+    return {name: plain[name] for name in known}
 
 
 def _as_words(name: str, value: Any) -> Any:
@@ -185,20 +187,14 @@ def _as_words(name: str, value: Any) -> Any:
     openapi_extra=feature_docs.ITEM,
     responses=feature_docs.RESPONSES,
 )
-async def get_item(
-    request: Request,
-    fid: str,
-    layer: LayerDep,
-    store: StoreDep,
-    base_url: BaseUrlDep,
-) -> Response:
+async def get_item(request: Request, fid: str, layer: LayerDep, store: StoreDep) -> Response:
     asked = read_asked(request.query_params.multi_items(), layer)
     for name, value in asked.items():
         if name not in ITEM_PARAMETERS:
             fix = f"is for many features; one takes {', '.join(ITEM_PARAMETERS)}"
             raise QueryRefused(name, value, fix)
     form = chosen(ITEM_FORMS, asked.get("f"), request.headers.get("accept"))
-    found, _ = await _asking(layer, store, base_url, asked, form)
+    found, _ = await _asking(request, layer, asked, form)
     asking = replace(found, here=f"{found.here}/{fid}")
     if not (fid.isascii() and fid.isdigit() and len(fid) < 17):
         raise FeatureNotFound(layer.id, fid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -219,7 +220,7 @@ class _Builder:
         if len(tree) == 1:
             [(name, value)] = tree.items()
             return self._single(name, value, depth)
-        raise FilterRefused(f"{str(tree)[:60]} is no value of CQL2")
+        raise FilterRefused(f"{reprlib.repr(tree)[:60]} is no value of CQL2")
 
     def _single(self, name: str, value: Tree, depth: int) -> Scalar:
         """A value that is written as an object of one member."""

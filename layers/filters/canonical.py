@@ -154,6 +154,8 @@ def _inclusive(op: str, left: Property, right: Literal) -> Expression:
         nearest = value - step if op == "<" else value + step
     except OverflowError:
         return Compare(op, left, right)
+    if isinstance(nearest, int) and not -(2**63) <= nearest < 2**63:
+        return Compare(op, left, right)
     return Compare(f"{op}=", left, Literal(nearest, left.kind))
 
 

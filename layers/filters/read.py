@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from layers.crs import CRS84, Crs
 from layers.errors import QueryRefused
 from layers.filters.build import build
 from layers.filters.errors import FilterRefused
+from layers.filters.functions import TODAY
 from layers.filters.nodes import Expression
 from layers.filters.queryables import Queryables
 from layers.filters.text import parse_text
@@ -19,6 +21,19 @@ LANGUAGES = (TEXT, JSON)
 ALIASES = {"cql-text": TEXT}  # which GDAL looks for in OpenAPI, and says
 MOST_LETTERS = 64 * 1024
 SHOWN = 200
+
+
+def depends_on_the_day(said: str) -> bool:
+    """Whether a filter may ask for something else tomorrow. JSON can spell a word by numbers."""
+    return TODAY in said.lower() or "\\u" in said
+
+
+def language_of(said: str | None, parameter: str = "filter") -> str | None:
+    """The language that a parameter names, if it names one. Raises QueryRefused."""
+    language = ALIASES.get(said, said) if said is not None else None
+    if language is not None and language not in LANGUAGES:
+        raise QueryRefused(f"{parameter}-lang", language, f"write one of {', '.join(LANGUAGES)}")
+    return language
 
 
 def read_filter(
@@ -33,9 +48,7 @@ def read_filter(
 
     Raises QueryRefused.
     """
-    language = ALIASES.get(language, language) if language is not None else None
-    if language is not None and language not in LANGUAGES:
-        raise QueryRefused(f"{parameter}-lang", language, f"write one of {', '.join(LANGUAGES)}")
+    language = language_of(language, parameter)
     shown = said[:SHOWN]
     if len(said) > MOST_LETTERS:
         raise QueryRefused(parameter, shown, f"has more than {MOST_LETTERS} letters")
@@ -53,7 +66,7 @@ def read_tree(
     try:
         return build(tree, queryables, crs)
     except FilterRefused as exc:
-        raise QueryRefused(parameter, str(tree)[:SHOWN], str(exc)) from None
+        raise QueryRefused(parameter, reprlib.repr(tree)[:SHOWN], str(exc)) from None
 
 
 def _parsed_json(said: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -49,6 +50,8 @@ class Box:
             numbers = tuple(float(part) for part in parts)
         except (TypeError, ValueError):
             raise QueryRefused("bbox", shown[:200], fix) from None
+        if not all(map(math.isfinite, numbers)):
+            raise QueryRefused("bbox", shown[:200], f"holds what is no number; {fix}")
         if len(numbers) not in (4, 6):
             raise QueryRefused("bbox", shown[:200], f"has {len(numbers)} numbers; {fix}")
         if crs == CRS84:

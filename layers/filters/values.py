@@ -25,6 +25,10 @@ TIME = re.compile(r"\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.A)
 SMALLEST = timedelta(microseconds=1)
 MOST_POINTS = 100_000
 BOX_PIECES = 16  # of each side of a box that is carried over from another system
+WEB_MERCATOR = 3857
+EARTH_M = 6_378_137.0
+HALF_WORLD_M = math.pi * EARTH_M
+POLE_M = 10 * HALF_WORLD_M  # from the equator: as good as at the pole, which has no number
 
 
 def text(value: str) -> Literal:
@@ -204,11 +208,23 @@ def box(numbers: Sequence[object], crs: Crs) -> Shape:
 def _carried_over(left: float, bottom: float, right: float, top: float, crs: Crs) -> Shape:
     if left > right:
         raise FilterRefused(f"a bbox begins in the west: {left} is more than {right}")
+    if crs.srid == WEB_MERCATOR:
+        return _from_web_mercator(left, bottom, right, top)
     sides = _rectangle(left, bottom, right, top)
-    longest = max(right - left, top - bottom)
-    if longest > 0:
-        sides = shapely.segmentize(sides, longest / BOX_PIECES)
+    piece = max(right - left, top - bottom) / BOX_PIECES
+    if 0 < piece < math.inf:
+        sides = shapely.segmentize(sides, piece)
     return shape(sides, Crs(crs.uri, crs.srid))
+
+
+def _from_web_mercator(left: float, bottom: float, right: float, top: float) -> Shape:
+    """A box is one in degrees, too. Maps that show the whole world ask for more than there is."""
+    if left > HALF_WORLD_M or right < -HALF_WORLD_M:
+        raise FilterRefused("a bbox lies outside of the world")
+    west, east = (max(-180.0, min(180.0, math.degrees(x / EARTH_M))) for x in (left, right))
+    held = (max(-POLE_M, min(POLE_M, y)) for y in (bottom, top))
+    south, north = (math.degrees(math.atan(math.sinh(y / EARTH_M))) for y in held)
+    return shape(_rectangle(west, south, east, north), CRS84)
 
 
 def _rectangle(left: float, bottom: float, right: float, top: float) -> BaseGeometry:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
+import httpx
 import pytest
 
+from api.answers_at_hand import AnswersAtHand
 from tests.api.conftest import Service, serving
 from tests.conftest import Copies, Database, copied
 from tests.examples import TREES
 
 pytestmark = [pytest.mark.db, pytest.mark.anyio]
 ITEMS = "/collections/trees/items"
+SPELT = r'{"op": "<", "args": [{"property": "planted"}, {"op": "\u0074oday", "args": []}]}'
 
 
 def fill(database: Database) -> None:
@@ -78,11 +83,60 @@ async def test_what_asks_otherwise_is_not_answered_alike(city: tuple[Service, Da
         assert "content-encoding" not in plain.headers
 
 
+async def test_a_header_that_comes_twice_changes_no_answer_of_others(
+    city: tuple[Service, Database],
+) -> None:
+    service, _ = city
+    plain = [("accept", "application/geo+json"), ("accept-encoding", "identity")]
+    for number, first in enumerate((("accept", "text/csv"), ("accept-encoding", "gzip"))):
+        path = f"{ITEMS}?limit=20&precision={number}"
+        await service.client.get(path, headers=[first, *plain])
+        told = await service.client.get(path, headers=plain)
+        assert told.headers["content-type"] == "application/geo+json"
+        assert "content-encoding" not in told.headers
+
+
+async def test_pages_of_other_sites_may_read_the_headers_of_any_answer(
+    city: tuple[Service, Database],
+) -> None:
+    service, _ = city
+    path = f"{ITEMS}?limit=3&f=csv"
+    first = await service.get(path)
+    for headers in ({"origin": "https://a.test"}, {"origin": "null", "if_none_match": "*"}):
+        answer = await service.get(path, **headers)
+        assert answer.headers["access-control-allow-origin"] == "*"
+        exposed = answer.headers["access-control-expose-headers"].split(", ")
+        assert {"ETag", "Link", "Quartier-Revision"} <= set(exposed), first.headers
+
+
+async def test_long_questions_take_room_as_well(cities: Copies) -> None:
+    with cities() as database:
+        async with serving(database) as running:
+            await running.caught_up()
+            at_hand = AnswersAtHand(
+                running.asked, running.parts.feed, running.parts.fresh, most_bytes=200_000
+            )
+            client = httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=at_hand), base_url="http://city.test"
+            )
+            for number in range(12):
+                long = "x" * 40_000
+                answer = await client.get(f"{ITEMS}/4?utm_source={long}{number}")
+                assert answer.status_code == 200
+            assert len(at_hand._known) < 6
+
+
 async def test_what_depends_on_the_day_or_failed_is_not_kept(
     city: tuple[Service, Database],
 ) -> None:
     service, _ = city
-    for path in (f"{ITEMS}?filter=planted<today()", f"{ITEMS}?limit=0", f"{ITEMS}/999"):
+    for path in (
+        f"{ITEMS}?filter=planted<today()",
+        f"{ITEMS}?filter=planted<%74oday()",
+        f"{ITEMS}?filter=" + quote(SPELT),
+        f"{ITEMS}?limit=0",
+        f"{ITEMS}/999",
+    ):
         before = await served(service)
         for _ in range(3):
             await service.get(path)
@@ -97,3 +151,13 @@ async def test_requests_are_counted_by_their_route(city: tuple[Service, Database
     route = 'quartier_request_seconds_count{route="/collections/{collection_id}/items"'
     for status in ("200", "400"):
         assert f'{route},status="{status}"}}' in text
+
+
+async def test_slow_questions_keep_no_answer_at_hand_waiting(cities: Copies) -> None:
+    with cities() as database:
+        async with serving(database, query_connections=1) as running:
+            await running.caught_up()
+            first = await running.get(f"{ITEMS}?limit=3")
+            async with running.parts.queries.connection():
+                again = await asyncio.wait_for(running.get(f"{ITEMS}?limit=3"), 2)
+            assert (again.status_code, again.content) == (200, first.content)

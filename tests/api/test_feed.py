@@ -180,3 +180,12 @@ async def test_gzip_is_sent_to_those_who_take_it(
     async with serving(database) as service:
         answer = await service.get(url(HOME), accept_encoding=accepts)
     assert (answer.headers.get("content-encoding") == "gzip") == packed
+
+
+async def test_slow_questions_keep_no_news_from_tiles(database: Database) -> None:
+    database.declare(TREES)
+    async with serving(database, query_connections=1) as service:
+        await service.caught_up()
+        async with service.parts.queries.connection():
+            database.run(TREE.format("Tilia"))
+            await eventually(service, url(HOME), 200)

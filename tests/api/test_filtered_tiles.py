@@ -286,6 +286,8 @@ async def test_an_unchanged_filtered_tile_is_a_304(service: tuple[Service, Datab
         ("datetime=yesterday", "is no instant"),
         ("filter=true&filter=false", "is given more than once"),
         ("filter-lang=sql&filter=true", "write one of cql2-text, cql2-json"),
+        ("filter-lang=sql", "write one of cql2-text, cql2-json"),
+        ("filter-crs=EPSG:9", "write one of http"),
         ("limit=3", "is not a parameter here"),
         ("filter=" + "x" * 9000, "is too long for a tile"),
     ],
@@ -374,3 +376,17 @@ async def test_tilejson_tells_addresses_that_ask_for_the_same_part(
     assert plain["tiles"] == ["http://city.test/tiles/cases/{z}/{x}/{y}.mvt"]
     for wrong in ("knd=theft", "filter=size", "limit=3"):
         assert (await running.get(f"/tiles/cases.json?{wrong}")).status_code == 400
+
+
+async def test_long_addresses_take_room_as_well(cities: Copies) -> None:
+    with cities() as database:
+        async with serving(database, cache_bytes=200_000) as running:  # a quarter is for addresses
+            await running.caught_up()
+            path = "/tiles/cases/16/14704/29145.mvt"
+            for number in range(20):
+                filtered = f"{path}?filter=" + quote(f"kind = '{'x' * 5_000}{number}'")
+                for _ in range(3):
+                    assert (await running.get(filtered)).status_code == 204
+                assert (await running.get(f"{path}?utm_source={'x' * 5_000}{number}")).status_code
+            assert sum(map(len, running.tiles._hot)) <= 50_000
+            assert sum(map(len, running.tiles._heeded)) <= 50_000

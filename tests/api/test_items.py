@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -16,6 +17,7 @@ import pytest
 import shapely
 from shapely.geometry import shape
 
+from api.feature_streams import HELD
 from tests.api.conftest import Service, serving
 from tests.conftest import Copies, Database, copied
 from tests.examples import CALLS, layer
@@ -106,6 +108,11 @@ async def ask(service: Service, asked: str, path: str = ITEMS) -> dict[str, Any]
 
 async def ids(service: Service, asked: str, path: str = ITEMS) -> list[int]:
     return [each["id"] for each in (await ask(service, asked, path))["features"]]
+
+
+def cursor(*said: object) -> str:
+    """One that no page ever gave."""
+    return base64.urlsafe_b64encode(json.dumps(said).encode()).decode().rstrip("=")
 
 
 def following(page: dict[str, Any]) -> str | None:
@@ -233,6 +240,7 @@ async def test_a_box_may_be_in_another_system_in_its_own_order(service: Service)
         ("nmae=x", "did you mean name?"),
         ("limit=1&limit=2", "is given more than once"),
         ("filter-lang=cql&filter=true", "write one of cql2-text"),
+        ("filter-lang=cql", "write one of cql2-text"),
         ("as_of=99", "the newest revision is"),
     ],
 )
@@ -244,6 +252,34 @@ async def test_what_cannot_be_asked_is_a_400_that_names_the_parameter(
     assert answer.headers["content-type"] == "application/problem+json"
     assert told in answer.json()["detail"]
     assert answer.json()["parameter"] in asked
+
+
+async def test_a_map_of_the_whole_world_may_ask_for_more_than_there_is(service: Service) -> None:
+    for half in (20037509, 40075016, "1e308"):
+        box = f"bbox=-{half},-{half},{half},{half}&bbox-crs=EPSG:3857"
+        assert (await ask(service, box))["numberMatched"] == 37, half
+    beside = "bbox=30000000,0,40000000,10000000&bbox-crs=EPSG:3857"
+    assert (await ask(service, beside))["numberMatched"] == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (f"bbox=2,48,3,49&cursor={cursor(1, 3, ['cell'], ['abc'])}", 400),
+        (f"bbox=2,48,3,49&cursor={cursor(1, 3, ['cell'], ['9' * 30])}", 400),
+        (f"bbox=2,48,3,49&cursor={cursor(1, 3, ['cell'], [None])}", 400),
+        ("bbox=0,0,5e-324,0&bbox-crs=EPSG:2154", 200),
+        ("bbox=-1e308,-1e308,1e308,1e308&bbox-crs=EPSG:2154", 200),
+        ("bbox=nan,nan,nan,nan&bbox-crs=EPSG:2154", 400),
+        ("as_of=0001-01-01T00:00:00%2B23:00", 400),
+        ("as_of=9999-12-31T23:59:59-23:00", 400),
+        ("filter=floors<-9223372036854775808", 200),
+    ],
+)
+async def test_no_number_at_the_end_of_its_range_is_an_error_of_ours(
+    service: Service, asked: str, status: int
+) -> None:
+    assert (await service.get(f"{ITEMS}?{asked}")).status_code == status
 
 
 async def test_what_a_filter_cannot_work_out_is_its_own_fault(service: Service) -> None:
@@ -460,6 +496,16 @@ async def test_flatgeobuf_is_read_by_gdal(service: Service, path: str, tmp_path:
         ]
 
 
+@pytest.mark.parametrize("asked", ["", "&bbox=2,48,3,49", "&as_of=1", "&sortby=-fid"])
+async def test_flatgeobuf_holds_no_more_than_was_asked_for(
+    service: Service, asked: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.fgb"
+    file.write_bytes((await service.get(f"{ITEMS}?f=fgb&limit=3{asked}")).content)
+    fids = pyogrio.raw.read(file, columns=["fid"])[3][0]
+    assert list(fids) == await ids(service, f"limit=3{asked}")
+
+
 async def test_a_page_for_people_is_html(service: Service) -> None:
     answer = await service.get(ITEMS, accept="text/html")
     assert answer.headers["content-type"].startswith("text/html")
@@ -547,3 +593,17 @@ async def test_more_files_at_once_than_may_be_made_are_told_to_come_back(cities:
             assert answer.status_code == 503
             assert answer.headers["retry-after"]
             assert (await running.get(f"{ITEMS}?f=csv")).status_code == 200
+
+
+async def test_files_that_nobody_fetches_do_not_fill_the_disk(cities: Copies) -> None:
+    with cities() as database:
+        async with serving(database, exports=1) as running:
+            await running.caught_up()
+            waiting = [running.parts.exports.spool() for _ in range(HELD)]
+            answer = await running.get(f"{ITEMS}?f=csv")
+            assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+            waiting.pop().close()
+            for _ in range(3):
+                assert (await running.get(f"{ITEMS}?f=csv")).status_code == 200
+            for spool in waiting:
+                spool.close()

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import math
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from api.long_questions import LONG, LongQuestions
+from layers.catalog import PublishedLayer
+from layers.errors import StoreBusy
 from tests.api.conftest import Service, serving
 from tests.conftest import Copies, Database, copied
 from tests.examples import TREES
@@ -88,3 +95,69 @@ async def test_the_next_page_of_a_search_is_asked_in_the_words_of_the_first(
         [body] = [each["body"] for each in page["links"] if each["rel"] == "next"] or [{}]
         assert body == {} or body["properties"] == ["number"]
     assert seen == sorted(map(str, range(1, 26)), reverse=True)
+
+
+async def test_what_sites_hang_on_links_is_passed_over_in_a_body_too(service: Service) -> None:
+    body = {"utm_source": "letter", "limit": 2}
+    answer = await service.client.post("/collections/trees/search", json=body)
+    assert answer.json()["numberReturned"] == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"filter": %s}',
+        '{"limit": %s}',
+        '{"filter": {"op": "=", "args": [{"a": 1, "b": %s}, 1]}}',
+        '{"filter": {"op": "=", "args": [{"type": "Point", "coordinates": %s}, 1]}}',
+    ],
+)
+async def test_what_is_nested_very_deep_is_refused(service: Service, body: str) -> None:
+    deep = body % ("[" * 1000 + "]" * 1000)
+    answer = await service.client.post("/collections/trees/search", content=deep)
+    assert answer.status_code == 400
+
+
+async def test_more_values_than_a_statement_holds_are_the_filters_fault(service: Service) -> None:
+    here = {"property": "geom"}
+    parts = [
+        {"op": "s_intersects", "args": [here, {"type": "Point", "coordinates": [n / 100, 45]}]}
+        for n in range(5000)
+    ]
+    body = {"filter": {"op": "or", "args": parts}}
+    answer = await service.client.post("/collections/trees/search", json=body)
+    assert (answer.status_code, answer.json()["parameter"]) == (400, "filter")
+
+
+async def test_a_shape_that_takes_long_to_be_checked_keeps_no_others_waiting(
+    service: Service,
+) -> None:
+    """Spikes that all pass the middle, each of which is looked at against each."""
+    turns = [n / 10_000 * math.pi for n in range(20_001)]
+    star = [
+        [5 + (1 + n % 2 * 3.9) * math.cos(turn), 5 + (1 + n % 2 * 3.9) * math.sin(turn)]
+        for n, turn in enumerate(turns)
+    ]
+    star = [[round(x, 5), round(y, 5)] for x, y in star]
+    shape = {"type": "Polygon", "coordinates": [[*star[:-1], star[0]]]}
+    body = {"filter": {"op": "s_intersects", "args": [{"property": "geom"}, shape]}}
+    content = json.dumps(body)
+    asking = asyncio.create_task(service.client.post("/collections/trees/search", content=content))
+    longest, begun = 0.0, time.perf_counter()
+    last = begun
+    while not asking.done():
+        await asyncio.sleep(0.01)
+        longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+    assert (await asking).status_code == 200
+    assert longest < (last - begun) / 3
+
+
+async def test_one_long_question_more_than_may_wait_is_told_to_come_back() -> None:
+    questions = LongQuestions(most=2)
+    published = PublishedLayer(layer=TREES, revision=1, changed_at=None, config_hash="x")
+    asked = {"filter": "genus IN ('a')"}
+    answers = await asyncio.gather(
+        *(questions.read(asked, published, LONG + 1) for _ in range(4)), return_exceptions=True
+    )
+    assert [isinstance(each, StoreBusy) for each in answers] == [False, False, True, True]
+    assert (await questions.read(asked, published, LONG + 1)).limit is None

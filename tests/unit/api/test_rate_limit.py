@@ -25,6 +25,10 @@ def scope(client: str, forwarded: str = "", path: str = "/collections") -> dict[
         ("127.0.0.1", "", None),
         ("127.0.0.1", "198.51.100.1", "198.51.100.1"),
         ("127.0.0.1", "6.6.6.6, 198.51.100.1, 10.1.2.3", "198.51.100.1"),
+        ("127.0.0.1", "6.6.6.6, 198.51.100.1:4711", "198.51.100.1"),
+        ("127.0.0.1", "6.6.6.6, [2001:db8:1:2:3::4]:4711", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.9", "", "203.0.113.9"),
+        ("::ffff:127.0.0.1", "198.51.100.1", "198.51.100.1"),
         ("10.1.0.7", "rubbish", None),
         ("2001:db8:1:2:3::4", "", "2001:db8:1:2::/64"),
         ("", "", None),
@@ -34,6 +38,13 @@ def test_an_address_is_believed_only_of_trusted_proxies(
     client: str, forwarded: str, address: str | None
 ) -> None:
     assert address_of(scope(client, forwarded), TRUSTED) == address
+
+
+def test_a_header_of_the_clients_own_is_not_believed_before_the_proxys() -> None:
+    asked = scope("127.0.0.1")
+    for value in (b"6.6.6.6", b"198.51.100.1"):
+        asked["headers"].append((b"x-forwarded-for", value))
+    assert address_of(asked, TRUSTED) == "198.51.100.1"
 
 
 class Asked:

@@ -13,8 +13,10 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.tile_filters import TileAsked
 from layers.crs import epsg
 from layers.errors import QueryRefused
+from layers.feature_query import FeatureQuery
 from layers.filters.canonical import say
 from layers.filters.errors import FilterRefused
 from layers.filters.nodes import Shape, Spatial
@@ -232,3 +234,18 @@ def test_shapes_may_be_in_another_system_in_its_own_order_of_axes() -> None:
 
 def test_a_number_is_kept_exactly() -> None:
     assert "9007199254740993" in said("count = 9007199254740993")
+
+
+def test_what_a_count_is_remembered_by_is_short_and_of_one_question() -> None:
+    questions = ["kind = 'a'", "kind = 'b'", f"kind = '{'a' * 60_000}'"]
+    known = [FeatureQuery(layer=OBSERVED, where=read_filter(q, KNOWN)).matches for q in questions]
+    assert len(set(known)) == 3
+    assert max(map(len, known)) < 100
+
+
+@pytest.mark.parametrize(
+    "said", ["day < today()", "day < TODAY(-1)", r'{"op": "\u0074oday", "args": []}']
+)
+def test_what_asks_for_something_else_tomorrow_is_known(said: str) -> None:
+    assert TileAsked(None, {"filter": said}).by_clock
+    assert not TileAsked(None, {"filter": "day < '2026-01-01'"}).by_clock

@@ -156,6 +156,8 @@ def _literal(said: str, kind: Kind) -> Literal:
         if said not in ("true", "false"):
             raise FilterRefused("write true or false")
         return Literal(said == "true", kind)
+    if kind.is_numeric and (not said.isascii() or "_" in said or said != said.strip()):
+        raise ValueError(said)  # which Python would read as a number, and nobody else
     if kind is Kind.INTEGER:
         return number(int(said))
     if kind is Kind.NUMBER:

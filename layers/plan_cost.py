@@ -31,6 +31,9 @@ def meant_by_filter() -> Iterator[None]:
     """What the database cannot work out of a filter is said as the filter's fault."""
     try:
         yield
+    except (asyncpg.InvalidTextRepresentationError, asyncpg.InvalidDatetimeFormatError) as exc:
+        # Only what a cursor holds is read from texts.
+        raise QueryRefused("cursor", "", "use the link `next` of a page as it stands") from exc
     except (asyncpg.DataError, asyncpg.ProgramLimitExceededError) as exc:
         raise QueryRefused("filter", "", f"cannot be worked out: {exc.args[0]}") from exc
     except asyncpg.InternalServerError as exc:

@@ -55,8 +55,9 @@ ARITHMETIC = {
     "/": "{0} / nullif({1}, 0)",
     "div": "trunc({0} / nullif({1}, 0))",
     "%": "({0} - {1} * trunc({0} / nullif({1}, 0)))",
-    "^": "power({0}, {1})",
-}  # what divides by nothing gives nothing
+    "^": "CASE WHEN {0} < 0 AND {1} <> trunc({1}) OR {0} = 0 AND {1} < 0 THEN NULL"
+    " ELSE power({0}, {1}) END",
+}  # what cannot be worked out, such as a division by nothing, gives nothing
 
 
 class Condition:

@@ -18,6 +18,7 @@ import shapely
 from shapely.geometry import shape
 
 from api.feature_streams import HELD
+from layers.feature_query import Cursor
 from tests.api.conftest import Service, serving
 from tests.conftest import Copies, Database, copied
 from tests.examples import CALLS, layer
@@ -286,6 +287,27 @@ async def test_what_a_filter_cannot_work_out_is_its_own_fault(service: Service) 
     answer = await service.get(f"{ITEMS}?filter={quote('size ^ 9999 > 1')}")
     assert answer.status_code == 400
     assert "out of range" in answer.json()["detail"]
+
+
+async def test_what_no_number_is_gives_nothing(service: Service) -> None:
+    assert await ids(service, f"filter={quote('(size - 5) ^ 0.5 >= 0')}&limit=100") == await ids(
+        service, f"filter={quote('size >= 5')}&limit=100"
+    )
+    assert await ids(service, f"filter={quote('(size - size) ^ -1 > 0')}") == []
+
+
+async def test_a_number_is_written_as_numbers_are(service: Service) -> None:
+    for said in ("floors=1_0", "size=1_0", "floors=%D9%A1", "floors= 1"):
+        assert (await service.get(f"{ITEMS}?{said}")).status_code == 400, said
+
+
+async def test_a_cursor_of_values_that_are_none_is_the_cursors_fault(service: Service) -> None:
+    page = await ask(service, "limit=5&sortby=opened")
+    told = (following(page) or "").partition("cursor=")[2]
+    wrong = Cursor(1, 3, ("not a day",), ("opened",)).encode()
+    assert told
+    answer = await service.get(f"{ITEMS}?limit=5&sortby=opened&cursor={wrong}")
+    assert (answer.status_code, answer.json()["parameter"]) == (400, "cursor")
 
 
 async def test_what_would_cost_too_much_is_refused_with_advice(cities: Copies) -> None:

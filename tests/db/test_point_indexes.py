@@ -17,6 +17,7 @@ from layers.feature_query import Cursor, FeatureQuery
 from layers.feature_sql import count_statement, rows_statement
 from layers.filters.queryables import Queryables
 from layers.filters.requests import Box, in_box
+from layers.model import Layer
 from layers.morton_ranges import _column, _row, joined, ranges
 from layers.point_indexes import CELLS, SLICES, columns
 from tests.conftest import Database
@@ -122,18 +123,28 @@ def asked(database: Database, sql: str, args: tuple[object, ...]) -> list[Any]:
         return cursor.execute(sql.encode(), args).fetchall()
 
 
-def test_pages_of_a_box_are_its_rows_in_order_of_cells(database: Database) -> None:
-    database.declare(CASES)
+DIVIDED = layer(
+    id="cases",
+    geometry="point",
+    columns=[{"name": "kind"}, {"name": "at", "type": "date", "required": True}],
+    partitions={"by": "at", "every": "year"},
+)
+
+
+@pytest.mark.parametrize("of", [CASES, DIVIDED], ids=["of one table", "divided by time"])
+def test_pages_of_a_box_are_its_rows_in_order_of_cells(database: Database, of: Layer) -> None:
+    database.declare(of)
     database.run(
-        "INSERT INTO city.cases (kind, geom) SELECT 'k', ST_Point(2.3 + mod(n * 7919, 1000) * 1e-5,"
+        "INSERT INTO city.cases (kind, at, geom) SELECT 'k', date '2019-01-01' + mod(n, 2000),"
+        " ST_Point(2.3 + mod(n * 7919, 1000) * 1e-5,"
         " 48.85 + mod(n * 104729, 1000) * 1e-5, 4326) FROM generate_series(1, 3000) n"
     )
     for box in (
         (2.3, 48.85, 2.31, 48.86), (2.3021, 48.8532, 2.3088, 48.8577), (2.305, 48.855, 2.305, 48.9),
         (2.4, 48.9, 2.5, 49.0), (-180, -85, 180, 85),
     ):  # fmt: skip
-        where = in_box(Box(box), Queryables.of(CASES))
-        query = FeatureQuery(layer=CASES, where=where, limit=137)
+        where = in_box(Box(box), Queryables.of(of))
+        query = FeatureQuery(layer=of, where=where, limit=137)
         wanted = database.run(
             "SELECT cell, fid FROM city.cases WHERE ST_X(geom) BETWEEN :w AND :e"
             " AND ST_Y(geom) BETWEEN :s AND :n ORDER BY cell, fid",

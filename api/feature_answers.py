@@ -49,7 +49,10 @@ class Asking:
     def etag(self, revision: int) -> str:
         """The same for the same answer, whichever worker gives it."""
         asked = "&".join(f"{name}={value}" for name, value in sorted(self.asked.items()))
-        known = (ANSWER_FORMAT, self.published.config_hash, revision, self.form, self.here, asked)
+        layer = self.published.layer
+        columns = ",".join(f"{column.name}:{column.type}" for column in layer.columns)
+        made_of = (ANSWER_FORMAT, self.published.config_hash, columns, layer.time_zone, revision)
+        known = (*made_of, self.form, self.here, asked)
         said = "|".join(map(str, (*known, self.query.matches)))
         return f'W/"{hashlib.blake2b(said.encode(), digest_size=12).hexdigest()}"'
 

@@ -7,13 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api.deps import TRACKING
+from api.deps import is_tracking
 from api.openapi_parts import DEFAULT_LIMIT, ITEM_PARAMETERS
 from layers.catalog import PublishedLayer
 from layers.columns import MAX_ZOOM
 from layers.crs import CRS84, Crs, offered, parse_crs
 from layers.errors import QueryRefused
-from layers.feature_query import MAX_LIMIT, Cursor, FeatureQuery, parse_columns, parse_sort
+from layers.feature_query import (
+    MAX_DIGITS,
+    MAX_LIMIT,
+    Cursor,
+    FeatureQuery,
+    parse_columns,
+    parse_sort,
+)
+from layers.filters import temporal
 from layers.filters.canonical import compare, conjunction
 from layers.filters.errors import FilterRefused
 from layers.filters.nodes import Expression, Kind, Literal
@@ -42,7 +50,7 @@ def read_asked(items: list[tuple[str, str]], published: PublishedLayer) -> dict[
     asked: dict[str, str] = {}
     known = {*PARAMETERS, *simple_names(published.layer)}
     for name, value in items:
-        if name not in known and (name.startswith(TRACKING) or (name, value) == FIRST):
+        if name not in known and (is_tracking(name) or (name, value) == FIRST):
             continue
         if name not in known:
             raise QueryRefused(name, value, f"is not a parameter here; {advice(name, known)}")
@@ -81,7 +89,7 @@ def wanted(asked: Asked, published: PublishedLayer) -> Wanted:
         columns=parse_columns(asked["properties"], layer) if "properties" in asked else None,
         geometry=not _flag(asked, "skipGeometry"),
         crs=_crs(asked, "crs", systems),
-        digits=_whole(asked, "precision", 0, 15),
+        digits=_whole(asked, "precision", 0, MAX_DIGITS),
         zoom=_whole(asked, "zoom", 0, MAX_ZOOM),
         after=Cursor.decode(_text(asked, "cursor")) if "cursor" in asked else None,
         limit=limit if (limit := _whole(asked, "limit", 1, MAX_LIMIT)) else DEFAULT_LIMIT,
@@ -141,9 +149,7 @@ def in_words_of_column(name: str, said: Any, known: Queryables) -> Expression:
     try:
         literal = _literal(str(said), column.kind)
         if column.kind is Kind.INSTANT and literal.kind is Kind.DATE:
-            from layers.filters.temporal import compared
-
-            return compared("=", column, literal, known.zone)
+            return temporal.compared("=", column, literal, known.zone)
         return compare("=", column, literal)
     except FilterRefused as exc:
         raise QueryRefused(name, said, str(exc)) from None

@@ -20,6 +20,7 @@ from fastapi.responses import StreamingResponse
 from isal import isal_zlib
 
 from api.feature_answers import FORMS, LINES, Asking, lines
+from api.packed import GZIP
 from layers.errors import StoreBusy
 from layers.feature_sql import rows_statement
 from layers.flatgeobuf import write_flatgeobuf
@@ -28,7 +29,6 @@ from layers.store import Store
 
 PIECE = 1 << 18  # bytes sent at once
 HELD = 8  # files on the disk for each that may be made at once
-GZIP = 31  # zlib's window bits for a stream with a header of gzip
 
 
 class Exports:

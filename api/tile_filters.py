@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
-from api.deps import TRACKING
+from api.deps import is_tracking
 from api.feature_params import (
     advice,
     check_filter_words,
@@ -51,7 +51,7 @@ def read_tile_asked(query_string: bytes) -> TileAsked:
     if len(query_string) > MOST_LETTERS:
         raise QueryRefused("filter", "…", f"is too long for a tile: {MOST_LETTERS} letters at most")
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
-        if name.startswith(TRACKING):
+        if is_tracking(name):
             continue
         if name in found:
             raise QueryRefused(name, value, "is given more than once; give it once")

@@ -17,10 +17,10 @@ from layers.errors import QueryRefused
 from layers.filters.canonical import say
 from layers.filters.nodes import EVERYTHING, Expression, Property, Shape, Spatial
 from layers.filters.queryables import FID
+from layers.filters.sql import SAFE_LATITUDE
 from layers.model import Layer
 
 MAX_LIMIT = 10_000
-SAFE_LATITUDE = 85.0  # beyond it rows have no cell
 MAX_SORT = 8
 MAX_DIGITS = 15
 DEGREE_DIGITS, METRE_DIGITS = 9, 4  # 0.1 mm; what was stored, without the noise of its last bits

@@ -19,10 +19,6 @@ from layers.store import Store
 
 PIECE = 1 << 20
 AHEAD = 2  # batches that wait for GDAL
-KINDS = {
-    GeometryType.POINT: "Point", GeometryType.NONE: "Unknown", GeometryType.LINE: "Unknown",
-    GeometryType.POLYGON: "Unknown", GeometryType.MIXED: "Unknown",
-}  # fmt: skip
 AS_TEXT = (ColumnType.TIME, ColumnType.JSON)  # FlatGeobuf has no types for them
 SHAPE = "geometry"
 
@@ -103,7 +99,7 @@ def _write(path: Path, query: FeatureQuery, waiting: queue.Queue[Sequence[Any] |
         layer=query.layer.id,
         driver="FlatGeobuf",
         geometry_name=SHAPE,
-        geometry_type=KINDS[query.layer.geometry],
+        geometry_type="Point" if query.layer.geometry is GeometryType.POINT else "Unknown",
         crs=f"EPSG:{query.crs.srid}",
         SPATIAL_INDEX="NO",  # else GDAL keeps the place of every feature in memory
     )

@@ -50,15 +50,17 @@ def is_plain(query: FeatureQuery) -> bool:
 
 
 async def refuse_what_costs_too_much(
-    store: Store, query: FeatureQuery, statement: Statement, ceiling: float | None = None
+    store: Store, query: FeatureQuery, statement: Statement
 ) -> None:
-    """Raises QueryTooCostly for a statement that is dearer than the ceiling."""
-    if is_plain(query):
-        return
-    most = store.cost_ceiling if ceiling is None else ceiling
+    """Raises QueryTooCostly for a statement that is dearer than the store's ceiling."""
+    if not is_plain(query):
+        await _refuse(store, statement, advice(query))
+
+
+async def _refuse(store: Store, statement: Statement, tips: str) -> None:
     cost = await estimate(store, statement)
-    if cost > most:
-        raise QueryTooCostly(cost, most, advice(query))
+    if cost > store.cost_ceiling:
+        raise QueryTooCostly(cost, store.cost_ceiling, tips)
 
 
 class Guarded:
@@ -70,9 +72,7 @@ class Guarded:
     async def fetchrow(self, sql: str, *args: object) -> Any:
         """Raises QueryTooCostly, QueryRefused, StoreBusy, StoreUnavailable."""
         with meant_by_filter():
-            cost = await estimate(self._store, Statement(sql, args))
-            if cost > self._store.cost_ceiling:
-                raise QueryTooCostly(cost, self._store.cost_ceiling, WIDER)
+            await _refuse(self._store, Statement(sql, args), WIDER)
             return await self._store.fetchrow(sql, *args)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import asyncpg
 
-from layers.catalog import Bounds
 from layers.errors import QueryRefused
 from layers.feature_query import Cursor, FeatureQuery
 from layers.feature_sql import (
@@ -65,28 +64,6 @@ class Counts:
         if len(self._known) >= self._most:
             self._known.clear()
         self._known[query.matches, revision] = matched
-
-
-def parse_bbox(text: str) -> Bounds:
-    """`west,south,east,north` in degrees, or six numbers with heights, which are left out.
-
-    `west` may be greater than `east`: the box then crosses 180°. Raises QueryRefused.
-    """
-    fix = "write west,south,east,north in degrees, for example 2.2,48.8,2.4,48.9"
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise QueryRefused("bbox", text, fix) from None
-    if len(numbers) == 6:
-        numbers = [*numbers[:2], *numbers[3:5]]
-    if len(numbers) != 4:
-        raise QueryRefused("bbox", text, f"has {len(numbers)} numbers; {fix}")
-    west, south, east, north = numbers
-    if not (-180 <= west <= 180 and -180 <= east <= 180):
-        raise QueryRefused("bbox", text, f"longitudes lie within -180 and 180; {fix}")
-    if not (-90 <= south <= north <= 90):
-        raise QueryRefused("bbox", text, f"latitudes lie within -90 and 90, south first; {fix}")
-    return Bounds(west, south, east, north)
 
 
 async def read_page(

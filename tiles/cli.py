@@ -21,7 +21,7 @@ from rich.table import Table
 from layers.catalog import Bounds
 from layers.cluster import open_store
 from layers.errors import LayersError
-from layers.read import parse_bbox
+from layers.filters.requests import parse_bbox
 from layers.settings import StoreSettings
 from tiles.address import TileAddress
 from tiles.archive_writers import WRITERS

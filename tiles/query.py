@@ -8,6 +8,7 @@ from typing import Any
 
 from layers.changes import BUFFER_FRACTION
 from layers.columns import Column, ColumnType, GeometryType
+from layers.feature_sql import revision_of as revision_of  # of statements about tiles, too
 from layers.model import Layer
 from layers.sql import ident, literal
 from layers.tables import CITY
@@ -94,11 +95,6 @@ def truly_in_tile(layer: Layer, geom: str) -> str:
     if layer.geometry is GeometryType.POINT:
         return ""
     return f" AND ST_Intersects({geom}, {EXTENT_DRAWN})"
-
-
-def revision_of(layer: Layer) -> str:
-    """The revision of the snapshot a statement reads, as SQL."""
-    return f"(SELECT revision FROM quartier.public_state WHERE layer_id = {literal(layer.id)})"
 
 
 def columns_in(layer: Layer, cut: Cut) -> tuple[Column, ...]:

@@ -112,7 +112,7 @@ def _only_headers(asking: Asking) -> Response:
 
 
 async def _unchanged(request: Request, asking: Asking) -> Response | None:
-    """The news that a client has this answer, before any feature is read."""
+    """The news that a client has this answer; for pages and files before any feature is read."""
     held = request.headers.get("if-none-match")
     if held is None:
         return None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from layers.catalog import Bounds
 from layers.crs import CRS84, Crs
 from layers.errors import QueryRefused
 from layers.filters import temporal, values
@@ -66,6 +67,13 @@ def _refuse_beyond_the_world(numbers: tuple[float, ...], shown: str, fix: str) -
         raise QueryRefused("bbox", shown, f"longitudes lie within -180 and 180; {fix}")
     if not (-90 <= south <= north <= 90):
         raise QueryRefused("bbox", shown, f"latitudes lie within -90 and 90, south first; {fix}")
+
+
+def parse_bbox(text: str) -> Bounds:
+    """A box of degrees, longitude first; raises QueryRefused."""
+    numbers = Box.parse(text, CRS84).numbers
+    half = len(numbers) // 2
+    return Bounds(*numbers[:2], *numbers[half : half + 2])
 
 
 def in_box(box: Box, known: Queryables) -> Expression:

@@ -35,11 +35,11 @@ from layers.filters.nodes import (
 )
 from layers.filters.requests import TEXTS
 from layers.filters.temporal import DAY_OF
+from layers.filters.values import EARTH_M
 from layers.sql import ident
 from layers.values import Values
 
-SAFE_LATITUDE = 85.0  # beyond it the index on tile_geom does not hold every row
-EARTH_M = 6_378_137.0
+SAFE_LATITUDE = 85.0  # beyond it not every row has a cell, nor is in the index on tile_geom
 DEGREE_M = 110_000.0  # at least so long everywhere, of latitude; of longitude at the equator
 TYPES = {
     Kind.BOOLEAN: "boolean", Kind.INTEGER: "bigint", Kind.NUMBER: "float8", Kind.TEXT: "text",

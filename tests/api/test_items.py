@@ -579,6 +579,20 @@ async def test_an_unchanged_page_is_a_304_until_the_layer_changes(
     assert changed.status_code == 200
 
 
+async def test_a_column_that_is_added_makes_another_answer(
+    city: tuple[Service, Database],
+) -> None:
+    service, database = city
+    path = "/collections/calls/items"
+    tag = (await service.get(path)).headers["etag"]
+    more = layer(**(CALLS.model_dump() | {"columns": [*CALLS.columns, {"name": "reason"}]}))
+    database.declare(SHOPS, WORKS, more)
+    await service.caught_up()
+    answer = await service.get(path, if_none_match=tag)
+    assert answer.status_code == 200
+    assert "reason" in answer.json()["features"][0]["properties"]
+
+
 async def test_head_says_what_get_would(service: Service) -> None:
     for path in (f"{ITEMS}?limit=3", f"{ITEMS}/4", f"{ITEMS}?f=geojsonl"):
         got = await service.get(path)

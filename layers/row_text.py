@@ -70,7 +70,7 @@ def csv(query: FeatureQuery) -> str:
         if columns[name].type is ColumnType.DATETIME:
             cells.append(f"trim('\"' FROM to_jsonb({value})::text)")  # ISO 8601, as in JSON
         elif columns[name].type in PLAIN:
-            cells.append(f"{value}")
+            cells.append(f"{value}::text")  # true and false, which concat would write as t and f
         else:
             cells.append(_quoted(f"{value}::text"))
     every = ", ',', ".join([*cells, *_places(query)])

@@ -463,6 +463,8 @@ async def test_csv_keeps_every_value(service: Service) -> None:
         assert (row["kind"], row["fid"]) == (told["kind"], str(feature["id"]))
         assert row["size"] == ("" if told["size"] is None else f"{told['size']:g}")
         assert row["seen"] == told["seen"]
+        assert row["open"] == str(told["open"]).lower()
+        assert (row["opened"], row["from"]) == (told["opened"], told["from"])
         assert json.loads(row["tags"]) == told["tags"]
         place = (
             [float(row[axis]) for axis in ("longitude", "latitude")] if row["latitude"] else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -84,18 +84,24 @@ def fill(database: Database) -> None:
         f" ST_MakeEnvelope({LEFT} + n * 0.01, {BOTTOM}, {LEFT} + n * 0.01 + 0.008,"
         f" {BOTTOM} + 0.008, 4326) FROM generate_series(1, 12) n"
     )
+    database.declare(CASES, STREETS, PARKS, CALLS)  # chains of lines are made by a batch
 
 
 cities = copied(fill)
 
 
-@pytest.fixture
-async def service(cities: Copies) -> AsyncIterator[tuple[Service, Database]]:
+@pytest.fixture(scope="module")
+def city(cities: Copies) -> Iterator[Database]:
+    """For tests that read only."""
     with cities() as database:
-        database.declare(CASES, STREETS, PARKS, CALLS)  # chains of lines are made by a batch
-        async with serving(database) as running:
-            await running.caught_up()
-            yield running, database
+        yield database
+
+
+@pytest.fixture
+async def service(city: Database) -> AsyncIterator[tuple[Service, Database]]:
+    async with serving(city) as running:
+        await running.caught_up()
+        yield running, city
 
 
 def town(z: int) -> list[mercantile.Tile]:
@@ -240,17 +246,19 @@ async def test_filters_that_ask_the_same_share_a_tile(service: tuple[Service, Da
     assert len(set(rendered)) == 1
 
 
-async def test_a_filtered_tile_is_fresh_after_a_change(service: tuple[Service, Database]) -> None:
-    running, database = service
-    before = await features(running, 10, said("kind = 'theft'"))
-    database.run("UPDATE city.cases SET kind = 'fraud' WHERE kind = 'theft' AND fid < 500")
-    await running.caught_up()
-    after = await features(running, 10, said("kind = 'theft'"))
-    assert len(after) < len(before) or after != before
-    rows = database.value(
-        "SELECT count(*) FROM city.cases WHERE kind = 'theft' AND geom IS NOT NULL"
-    )
-    assert sum(each["properties"]["point_count"] for each in after) == rows
+async def test_a_filtered_tile_is_fresh_after_a_change(cities: Copies) -> None:
+    with cities() as database:
+        async with serving(database) as running:
+            await running.caught_up()
+            before = await features(running, 10, said("kind = 'theft'"))
+            database.run("UPDATE city.cases SET kind = 'fraud' WHERE kind = 'theft' AND fid < 500")
+            await running.caught_up()
+            after = await features(running, 10, said("kind = 'theft'"))
+            assert len(after) < len(before) or after != before
+            rows = database.value(
+                "SELECT count(*) FROM city.cases WHERE kind = 'theft' AND geom IS NOT NULL"
+            )
+            assert sum(each["properties"]["point_count"] for each in after) == rows
 
 
 async def test_the_columns_of_a_tile_can_be_chosen(service: tuple[Service, Database]) -> None:

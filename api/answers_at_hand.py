@@ -18,7 +18,7 @@ from layers.feed import Feed
 from layers.filters.read import depends_on_the_day
 from layers.freshness import Freshness
 
-PREFIX, ITEMS = "/collections/", "/items"
+PREFIX, DOORS = "/collections/", ("/items", "/aggregate")
 MOST_BYTES, MOST_OF_ONE = 32 * 2**20, 2**20
 OVERHEAD = 1_000  # bytes of an entry beside its body
 KEPT_304 = (b"etag", b"cache-control", b"vary", b"quartier-revision", b"content-crs")
@@ -74,7 +74,9 @@ class _Heard:
 
 
 class AnswersAtHand:
-    """Keeps answers of `/collections/{id}/items` as they were sent, by bytes the last used."""
+    """Keeps answers of `/collections/{id}/items` and `/aggregate` as they were sent, within so many
+    bytes, those that were asked for last.
+    """
 
     def __init__(
         self, app: App, feed: Feed, fresh: Freshness, most_bytes: int = MOST_BYTES
@@ -164,7 +166,7 @@ def _is_question(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return False
     path: str = scope["path"]
-    return path.startswith(PREFIX) and ITEMS in path
+    return path.startswith(PREFIX) and any(door in path for door in DOORS)
 
 
 def _question(scope: Scope) -> tuple[Question, bytes | None]:

@@ -29,6 +29,7 @@ from api.ogc_tile_path import OgcTilePath
 from api.rate_limit import RateLimit
 from api.request_log import RequestLog
 from api.routers import (
+    aggregate,
     changes,
     collections,
     diffs,
@@ -181,6 +182,7 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> O
         landing,
         collections,
         items,
+        aggregate,
         diffs,
         tilesets,
         styles_routes,

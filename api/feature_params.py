@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.deps import is_tracking
-from api.openapi_parts import DEFAULT_LIMIT, ITEM_PARAMETERS
+from api.openapi_parts import DEFAULT_LIMIT, ITEM_PARAMETERS, OF_WHICH_FEATURES
 from layers.catalog import PublishedLayer
 from layers.columns import MAX_ZOOM
 from layers.crs import CRS84, Crs, offered, parse_crs
@@ -29,9 +29,21 @@ from layers.filters.queryables import Queryables
 from layers.filters.read import language_of, read_filter, read_tree
 from layers.filters.requests import Box, in_box, in_time, of_ids, with_words
 from layers.filters.values import clock, day, instant, moment, number, text
+from layers.grouping import (
+    MAX_GROUPS,
+    USUAL_GROUPS,
+    GroupQuery,
+    output_names,
+    parse_grid,
+    parse_keys,
+    parse_measures,
+    parse_order,
+)
 from layers.model import Layer
 
 PARAMETERS = frozenset((*ITEM_PARAMETERS, "f"))
+OF_GROUPS = frozenset(("group_by", "measures", "grid", "sortby", "limit", "f"))
+GROUP_PARAMETERS = OF_GROUPS | {*OF_WHICH_FEATURES}
 FIRST = ("offset", "0")  # which ogc-client says each time; there is no other offset
 Asked = Mapping[str, Any]
 
@@ -45,10 +57,14 @@ class Wanted:
     as_of: str | None
 
 
-def read_asked(items: list[tuple[str, str]], published: PublishedLayer) -> dict[str, str]:
+def read_asked(
+    items: list[tuple[str, str]],
+    published: PublishedLayer,
+    parameters: frozenset[str] = PARAMETERS,
+) -> dict[str, str]:
     """The parameters by their names; raises QueryRefused for one that is unknown or comes twice."""
     asked: dict[str, str] = {}
-    known = {*PARAMETERS, *simple_names(published.layer)}
+    known = {*parameters, *simple_names(published.layer)}
     for name, value in items:
         if name not in known and (is_tracking(name) or (name, value) == FIRST):
             continue
@@ -198,3 +214,26 @@ def _flag(asked: Asked, name: str) -> bool:
     if said not in ("true", "false"):
         raise QueryRefused(name, said[:60], "write true or false")
     return said == "true"
+
+
+def read_groups_asked(
+    asked: Asked, features: FeatureQuery, published: PublishedLayer
+) -> GroupQuery:
+    """How the features are to be grouped; raises QueryRefused."""
+    known = Queryables.of(published.layer)
+    keys = parse_keys(_text(asked, "group_by"), known) if "group_by" in asked else ()
+    measures = parse_measures(_text(asked, "measures"), known) if "measures" in asked else ()
+    grid = parse_grid(_text(asked, "grid"), _middle(published)) if "grid" in asked else None
+    outputs = output_names(keys, measures, has_grid=grid is not None)
+    limit = _whole(asked, "limit", 1, MAX_GROUPS)
+    return GroupQuery(
+        of=features, keys=keys, grid=grid, measures=measures,
+        order=parse_order(_text(asked, "sortby"), outputs) if "sortby" in asked else (),
+        limit=USUAL_GROUPS if limit is None else limit,
+    )  # fmt: skip
+
+
+def _middle(published: PublishedLayer) -> float:
+    """The latitude that a layer lies at."""
+    extent = published.extent
+    return 0.0 if extent is None else (extent.south + extent.north) / 2

@@ -10,6 +10,7 @@ from api.links import GEOJSON, JSON
 from layers.columns import Column, ColumnType, in_language
 from layers.crs import CRS84
 from layers.feature_query import MAX_LIMIT
+from layers.grouping import MAX_GROUPS, USUAL_GROUPS
 from layers.model import Layer
 
 PROBLEM = "application/problem+json"
@@ -84,6 +85,27 @@ ITEM_PARAMETERS: dict[str, Schema] = {
         query("zoom", "simplify shapes as for a map of this zoom", whole(0, 22)),
         query("as_of", "as the layer was: a revision, or an instant", texts()),
     )
+}  # fmt: skip
+OF_WHICH_FEATURES = (
+    "bbox", "bbox-crs", "datetime", "filter", "filter-lang", "filter-crs", "q", "ids", "as_of",
+)  # fmt: skip
+GROUP_PARAMETERS: dict[str, Schema] = {
+    **{name: ITEM_PARAMETERS[name] for name in OF_WHICH_FEATURES},
+    **{
+        each["name"]: each
+        for each in (
+            query("group_by", "what tells groups: columns; units of a time, such as at:month; parts"
+                  " of it, such as weekday(at)", NAMES),
+            query("measures", "what is told of each group beside its count: sum, mean, min, max,"
+                  " median, p1 to p99 or distinct of a column, such as mean(height)", NAMES),
+            query("grid", "group by the cell a feature lies in: square:500 or hex:500, a side in"
+                  " metres", texts()),
+            query("sortby", "outputs, the first counts most; -count for descending", NAMES),
+            query("limit", "groups in the answer", whole(1, MAX_GROUPS, default=USUAL_GROUPS)),
+            query("f", "the form of the answer; without it, what Accept prefers",
+                  texts("json", "csv", "geojson")),
+        )
+    },
 }  # fmt: skip
 SEARCH: Schema = {
     "type": "object",

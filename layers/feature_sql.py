@@ -72,12 +72,16 @@ def count_statement(query: FeatureQuery) -> Statement:
     if is_counted_at_once(query):
         sql = f"SELECT {revision_of(query.layer)} AS revision, ({_matched_in_box(query, values)})"
         return Statement(f"{sql} AS matched", tuple(values.args))
-    if query.as_of is None:
-        rows = f"{_table(query.layer)} t WHERE {_where(query, values)}"
-    else:
-        rows = _past(query, values, None, keyed=False)
+    rows = all_rows(query, values)
     sql = f"SELECT {revision_of(query.layer)} AS revision, count(*) AS matched FROM {rows}"
     return Statement(sql, tuple(values.args))
+
+
+def all_rows(query: FeatureQuery, values: Values) -> str:
+    """What follows FROM: every row that matches as `t`, on whichever page, in no order."""
+    if query.as_of is not None:
+        return _past(query, values, None, keyed=False)
+    return f"(SELECT t.* FROM {_table(query.layer)} t WHERE {_where(query, values)}) t"
 
 
 def _matched_in_box(query: FeatureQuery, values: Values) -> str:

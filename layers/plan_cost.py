@@ -54,10 +54,11 @@ async def refuse_what_costs_too_much(
 ) -> None:
     """Raises QueryTooCostly for a statement that is dearer than the store's ceiling."""
     if not is_plain(query):
-        await _refuse(store, statement, advice(query))
+        await refuse_dear(store, statement, advice(query))
 
 
-async def _refuse(store: Store, statement: Statement, tips: str) -> None:
+async def refuse_dear(store: Store, statement: Statement, tips: str) -> None:
+    """The same for a statement that follows no index."""
     cost = await estimate(store, statement)
     if cost > store.cost_ceiling:
         raise QueryTooCostly(cost, store.cost_ceiling, tips)
@@ -72,7 +73,7 @@ class Guarded:
     async def fetchrow(self, sql: str, *args: object) -> Any:
         """Raises QueryTooCostly, QueryRefused, StoreBusy, StoreUnavailable."""
         with meant_by_filter():
-            await _refuse(self._store, Statement(sql, args), WIDER)
+            await refuse_dear(self._store, Statement(sql, args), WIDER)
             return await self._store.fetchrow(sql, *args)
 
 

@@ -10,21 +10,18 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from api import feature_docs
-from api.deps import BaseUrlDep, CountsDep, LayerDep, StoreDep, base_url_of
+from api.deps import BaseUrlDep, CountsDep, LayerDep, StoreDep
 from api.feature_answers import FORMS, LINES, Asking, feature_collection, lines
+from api.feature_asking import asked_of, packed_answer, unchanged
 from api.feature_params import Wanted, read_asked
 from api.feature_streams import Exports, stream_flatgeobuf, stream_lines
 from api.head import WITHOUT_BODY
 from api.html import item_page, items_page
 from api.links import link
-from api.long_questions import LongQuestions
 from api.negotiate import chosen
-from api.packed import packed
 from layers.catalog import PublishedLayer
 from layers.errors import FeatureNotFound, QueryRefused
-from layers.freshness import Freshness
 from layers.read import Counts, read_feature, read_page
-from layers.revisions import resolve
 from layers.store import Store
 
 router = APIRouter(tags=["analysts"])
@@ -44,8 +41,8 @@ async def list_items(
 ) -> Response:
     asked = read_asked(request.query_params.multi_items(), layer)
     form = chosen(FORMS, asked.get("f"), request.headers.get("accept"))
-    asking, said = await _asking(request, layer, asked, form)
-    if form != "html" and (held := await _unchanged(request, asking)) is not None:
+    asking, said = await asked_of(request, layer, asked, form)
+    if form != "html" and (held := await unchanged(request, asking)) is not None:
         return held
     if form == "html":
         page = await _page(asking, store, counts)
@@ -59,25 +56,8 @@ async def list_items(
         if (following := asking.next_url(page)) is not None:
             headers["link"] = f'<{following}>; rel="next"'
         body = lines(asking, page.body, is_first=asking.query.after is None)
-        return _packed(request, asking, body, headers)
-    return _packed(request, asking, feature_collection(asking, page), headers)
-
-
-def _packed(request: Request, asking: Asking, body: bytes, headers: dict[str, str]) -> Response:
-    return packed(request, body, headers | {"content-type": FORMS[asking.form]})
-
-
-async def _asking(
-    request: Request, layer: PublishedLayer, asked: dict[str, Any], form: str, body: bytes = b""
-) -> tuple[Asking, Wanted]:
-    long_questions: LongQuestions = request.state.long_questions
-    said = await long_questions.read(asked, layer, len(body or request.scope["query_string"]))
-    query = said.query
-    if said.as_of is not None:
-        as_of = await resolve(request.state.store, layer.id, "as_of", said.as_of)
-        query = replace(query, as_of=as_of)
-    here = f"{base_url_of(request)}/collections/{layer.id}/items"
-    return Asking(layer, here, asked, form, query), said
+        return packed_answer(request, asking, body, headers)
+    return packed_answer(request, asking, feature_collection(asking, page), headers)
 
 
 async def _page(asking: Asking, store: Store, counts: Counts) -> Any:
@@ -111,22 +91,6 @@ def _only_headers(asking: Asking) -> Response:
     return answer
 
 
-async def _unchanged(request: Request, asking: Asking) -> Response | None:
-    """The news that a client has this answer; for pages and files before any feature is read."""
-    held = request.headers.get("if-none-match")
-    if held is None:
-        return None
-    tag = asking.etag(asking.published.revision)
-    if held.strip() != "*" and tag not in [each.strip() for each in held.split(",")]:
-        return None
-    fresh: Freshness = request.state.fresh
-    if await fresh.revision(asking.published.id) != asking.published.revision:
-        return None
-    headers = asking.headers(asking.published.revision)
-    kept = ("etag", "cache-control", "vary", "quartier-revision")
-    return Response(status_code=304, headers={name: headers[name] for name in kept})
-
-
 @router.post(
     "/collections/{collection_id}/search",
     summary="The same with a body, for filters that are too long for an address",
@@ -142,7 +106,7 @@ async def search_items(
     body = await _body(request, layer)
     asked = {name: _as_words(name, value) for name, value in body.items()}
     form = chosen(JSON_FORMS, asked.get("f"), request.headers.get("accept"))
-    asking, _ = await _asking(request, layer, asked, form, await request.body())
+    asking, _ = await asked_of(request, layer, asked, form, await request.body())
     page = await _page(asking, store, counts)
     here = f"{base_url}/collections/{layer.id}/search"
     links: list[dict[str, Any]] = [link("self", here, FORMS[form])]
@@ -151,7 +115,7 @@ async def search_items(
         links.append({**link("next", here, FORMS[form]), "method": "POST", "body": following})
     headers = asking.headers(page.revision)
     del headers["etag"]
-    return _packed(request, asking, feature_collection(asking, page, links), headers)
+    return packed_answer(request, asking, feature_collection(asking, page, links), headers)
 
 
 async def _body(request: Request, layer: PublishedLayer) -> dict[str, Any]:
@@ -194,7 +158,7 @@ async def get_item(request: Request, fid: str, layer: LayerDep, store: StoreDep)
             fix = f"is for many features; one takes {', '.join(ITEM_PARAMETERS)}"
             raise QueryRefused(name, value, fix)
     form = chosen(ITEM_FORMS, asked.get("f"), request.headers.get("accept"))
-    found, _ = await _asking(request, layer, asked, form)
+    found, _ = await asked_of(request, layer, asked, form)
     asking = replace(found, here=f"{found.here}/{fid}")
     if not (fid.isascii() and fid.isdigit() and len(fid) < 17):
         raise FeatureNotFound(layer.id, fid)
@@ -203,10 +167,10 @@ async def get_item(request: Request, fid: str, layer: LayerDep, store: StoreDep)
         raise FeatureNotFound(layer.id, fid)
     if form == "html":
         return item_page(request, layer, orjson.loads(feature))
-    if (held := await _unchanged(request, asking)) is not None:
+    if (held := await unchanged(request, asking)) is not None:
         return held
     body = _with_links(asking, revision, feature)
-    return _packed(request, asking, body, asking.headers(revision))
+    return packed_answer(request, asking, body, asking.headers(revision))
 
 
 def _with_links(asking: Asking, revision: int, feature: bytes) -> bytes:

@@ -1,0 +1,54 @@
+"""What requests for features have in common: how they are read, and what is answered where nothing
+has changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import Request, Response
+
+from api.deps import base_url_of
+from api.feature_answers import FORMS, Asking
+from api.feature_params import Wanted
+from api.long_questions import LongQuestions
+from api.packed import packed
+from layers.catalog import PublishedLayer
+from layers.freshness import Freshness
+from layers.revisions import resolve
+
+
+async def asked_of(
+    request: Request, layer: PublishedLayer, asked: dict[str, Any], form: str, body: bytes = b""
+) -> tuple[Asking, Wanted]:
+    long_questions: LongQuestions = request.state.long_questions
+    said = await long_questions.read(asked, layer, len(body or request.scope["query_string"]))
+    query = said.query
+    if said.as_of is not None:
+        as_of = await resolve(request.state.store, layer.id, "as_of", said.as_of)
+        query = replace(query, as_of=as_of)
+    here = f"{base_url_of(request)}/collections/{layer.id}/items"
+    return Asking(layer, here, asked, form, query), said
+
+
+async def unchanged(request: Request, asking: Asking) -> Response | None:
+    """The news that a client has this answer; for pages and files before any feature is read."""
+    held = request.headers.get("if-none-match")
+    if held is None:
+        return None
+    tag = asking.etag(asking.published.revision)
+    if held.strip() != "*" and tag not in [each.strip() for each in held.split(",")]:
+        return None
+    fresh: Freshness = request.state.fresh
+    if await fresh.revision(asking.published.id) != asking.published.revision:
+        return None
+    headers = asking.headers(asking.published.revision)
+    kept = ("etag", "cache-control", "vary", "quartier-revision")
+    return Response(status_code=304, headers={name: headers[name] for name in kept})
+
+
+def packed_answer(
+    request: Request, asking: Asking, body: bytes, headers: dict[str, str]
+) -> Response:
+    return packed(request, body, headers | {"content-type": FORMS[asking.form]})

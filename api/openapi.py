@@ -13,6 +13,8 @@ from api.openapi_parts import (
     COLLECTIONS,
     FEATURE,
     FEATURES,
+    GROUP_PARAMETERS,
+    GROUPS,
     ITEM_PARAMETERS,
     PAGE,
     PARAMETERS,
@@ -132,6 +134,10 @@ def collection_paths(collection_id: str, layer: Layer | None = None) -> dict[str
             parameter("featureId"), parameter("crs"), parameter("f-item"),
         ),
         f"{base}/search": _search(called, title),
+        f"{base}/aggregate": operation(
+            "features", f"{called}aggregate", f"{title}: groups of features, counted and measured",
+            found("groups", *GROUPS), *GROUP_PARAMETERS.values(), more=("413", "422"),
+        ),
     }  # fmt: skip
     for name, about in (
         ("queryables", "what features are asked for by"),

@@ -191,6 +191,20 @@ FEATURES = (
     ("application/flatgeobuf", {"type": "string", "format": "binary"}),
     PAGE,
 )
+COUNT: Schema = {"type": "integer", "minimum": 0}
+ABOUT_GROUPS: Schema = {
+    "type": "object",
+    "required": ["revision", "numberMatched", "numberGroups", "numberReturned", "links"],
+    "properties": {
+        "revision": COUNT, "numberMatched": COUNT, "numberGroups": COUNT, "numberReturned": COUNT,
+        "groups": {
+            "type": "array",
+            "items": {"type": "object", "required": ["count"], "properties": {"count": COUNT}},
+        },
+        "features": {"type": "array", "items": {"type": "object"}},
+    },
+}  # fmt: skip
+GROUPS = ((JSON, ABOUT_GROUPS), (GEOJSON, ABOUT_GROUPS), ("text/csv", {"type": "string"}))
 RESPONSES: dict[str, Schema] = {
     "NotModified": {"description": "the client holds just this"},
     "NoContent": {"description": "nothing to draw here"},

@@ -202,6 +202,23 @@ def ask_one_by_one(_: Cities) -> list[str]:
     return [f"/collections/crimes/items/{fid}" for fid in (*range(1, 60), ROWS, ROWS + 1, "x")]
 
 
+def ask_groups(both: Cities) -> list[str]:
+    """Groups by all there is, counted in small cells and around places."""
+    asked = [f"?{each}" for each in GROUPED]
+    asked += [f"?grid={grid}&group_by=kind&limit=10000" for grid in ("square:5", "hex:50")]
+    for x, y in some_places(both, 12):
+        near = f"within_distance(geom,POINT({x:.9f} {y:.9f}),30)"
+        asked += [f"?filter={near}", f"?grid=hex:1&filter={near}&f=geojson"]
+    return ["/collections/crimes/aggregate" + each for each in asked]
+
+
+GROUPED = (
+    "", "group_by=kind&measures=distinct(street)", "group_by=street&limit=10000",
+    "group_by=at:day,hour(at)&limit=10000", "group_by=fid,number&limit=10000&f=csv",
+    "group_by=kind&as_of=1", "group_by=kind&as_of=2&grid=square:100", "group_by=source_key",
+    "group_by=kind&q=street", "measures=p50(fid),min(at),max(at)&group_by=street&sortby=-count",
+    "group_by=geom", "group_by=since",
+)  # fmt: skip
 PAST = ("?since=0&limit=1000", "?since=1&limit=1000", "?since=2&until=3&limit=1000", "?since=9")
 
 
@@ -265,6 +282,7 @@ DOORS: dict[str, Callable[[Cities], list[str]]] = {
     "/collections/{collection_id}/tiles/{tile_matrix_set}/{matrix}/{row}/{column}": ask_ogc_tiles,
     "/collections/{collection_id}/items": ask_items,
     "/collections/{collection_id}/items/{fid}": ask_one_by_one,
+    "/collections/{collection_id}/aggregate": ask_groups,
     "/collections/{collection_id}/search": search,
     "/collections/{collection_id}/diff": ask_differences,
     "/tiles/{layers}.json": nothing_of_rows("/tiles/crimes.json"),
@@ -340,7 +358,13 @@ def _places_in(path: str, body: bytes) -> tuple[Any, float]:
         for pair in itertools.pairwise(numbers)
         if AROUND[0] < pair[0] < AROUND[2] and AROUND[1] < pair[1] < AROUND[3]
     ]
-    return shapely.points(np.array(pairs).reshape(-1, 2)), 2e-6
+    return shapely.points(np.array(pairs).reshape(-1, 2)), 2e-6 + _cell_of(path)
+
+
+def _cell_of(path: str) -> float:
+    """How far from a published place a grid's cells may reach, in degrees."""
+    found = re.search(r"grid=\w+:(\d+)", path)
+    return 2 * int(found[1]) / 70_000 if found else 0.0
 
 
 def _places_in_tile(path: str, body: bytes) -> tuple[Any, float]:

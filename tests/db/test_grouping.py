@@ -196,8 +196,9 @@ def measured(said: str, group: list[dict[str, Any]]) -> Any:
         return len(set(values))
     if not values:
         return None
-    if op in ("min", "max", "sum"):
-        return {"min": min, "max": max, "sum": sum}[op](values)
+    plain: dict[str, Callable[[list[Any]], Any]] = {"min": min, "max": max, "sum": sum}
+    if op in plain:
+        return plain[op](values)
     if op == "mean":
         return statistics.fmean(values)
     at = (0.5 if op == "median" else int(op[1:]) / 100) * (len(values) - 1)

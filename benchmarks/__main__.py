@@ -12,6 +12,7 @@ from benchmarks import (
     cold,
     edge,
     filters,
+    groups,
     ingest,
     items,
     overviews,
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[City], Result]] = {
     "overviews": overviews.measure,
     "items": items.measure,
     "filters": filters.measure,
+    "groups": groups.measure,
     "archives": archives.measure,
 }
 PACKAGES = {"wrk": "wrk", "ogr2ogr": "gdal-bin"}  # program: the Debian package that brings it

@@ -18,7 +18,7 @@ from layers.feed import Feed
 from layers.filters.read import depends_on_the_day
 from layers.freshness import Freshness
 
-PREFIX, DOORS = "/collections/", ("/items", "/aggregate")
+PREFIX, DOORS = "/collections/", ("/items", "/aggregate", "/facets")
 MOST_BYTES, MOST_OF_ONE = 32 * 2**20, 2**20
 OVERHEAD = 1_000  # bytes of an entry beside its body
 KEPT_304 = (b"etag", b"cache-control", b"vary", b"quartier-revision", b"content-crs")
@@ -74,8 +74,8 @@ class _Heard:
 
 
 class AnswersAtHand:
-    """Keeps answers of `/collections/{id}/items` and `/aggregate` as they were sent, within so many
-    bytes, those that were asked for last.
+    """Keeps answers of `/collections/{id}/items`, `/aggregate` and `/facets` as they were sent,
+    within so many bytes, those that were asked for last.
     """
 
     def __init__(

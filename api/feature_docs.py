@@ -6,7 +6,7 @@ from typing import Any
 
 from api.everything_docs import PROBLEM
 from api.feature_answers import FORMS
-from api.openapi_parts import GROUP_PARAMETERS, ITEM_PARAMETERS, PARAMETERS
+from api.openapi_parts import FACET_PARAMETERS, GROUP_PARAMETERS, ITEM_PARAMETERS, PARAMETERS
 
 TEXT: dict[str, Any] = {"type": "string"}
 OF_ONE = ("crs", "properties", "skipGeometry", "precision", "zoom", "as_of")
@@ -48,3 +48,4 @@ SEARCH: dict[str, Any] = {
     }
 }
 GROUPS: dict[str, Any] = {"parameters": list(GROUP_PARAMETERS.values())}
+FACETS: dict[str, Any] = {"parameters": list(FACET_PARAMETERS.values())}

@@ -31,8 +31,11 @@ from layers.filters.requests import Box, in_box, in_time, of_ids, with_words
 from layers.filters.values import clock, day, instant, moment, number, text
 from layers.grouping import (
     MAX_GROUPS,
+    MAX_VALUES,
     USUAL_GROUPS,
+    USUAL_VALUES,
     GroupQuery,
+    Key,
     output_names,
     parse_grid,
     parse_keys,
@@ -44,6 +47,8 @@ from layers.model import Layer
 PARAMETERS = frozenset((*ITEM_PARAMETERS, "f"))
 OF_GROUPS = frozenset(("group_by", "measures", "grid", "sortby", "limit", "f"))
 GROUP_PARAMETERS = OF_GROUPS | {*OF_WHICH_FEATURES}
+OF_FACETS = frozenset(("facets", "limit", "f"))
+FACET_PARAMETERS = OF_FACETS | {*OF_WHICH_FEATURES}
 FIRST = ("offset", "0")  # which ogc-client says each time; there is no other offset
 Asked = Mapping[str, Any]
 
@@ -231,6 +236,19 @@ def read_groups_asked(
         order=parse_order(_text(asked, "sortby"), outputs) if "sortby" in asked else (),
         limit=USUAL_GROUPS if limit is None else limit,
     )  # fmt: skip
+
+
+def read_facets_asked(asked: Asked, layer: Layer) -> tuple[tuple[Key, ...], int]:
+    """The facets whose values are to be counted, and how many values of each; raises
+    QueryRefused.
+    """
+    said = asked.get("facets", layer.category)
+    if not said:
+        raise QueryRefused("facets", "", "name columns, such as facets=" + layer.columns[0].name)
+    keys = parse_keys(str(said), Queryables.of(layer), "facets")
+    if not keys:
+        raise QueryRefused("facets", str(said)[:60], "names no column")
+    return keys, _whole(asked, "limit", 1, MAX_VALUES) or USUAL_VALUES
 
 
 def _middle(published: PublishedLayer) -> float:

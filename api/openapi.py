@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from api.forms import OPENAPI, SCHEMA
+from api.links import JSON
 from api.openapi_parts import (
+    ABOUT_FACETS,
     COLLECTIONS,
+    FACET_PARAMETERS,
     FEATURE,
     FEATURES,
     GROUP_PARAMETERS,
@@ -137,6 +140,11 @@ def collection_paths(collection_id: str, layer: Layer | None = None) -> dict[str
         f"{base}/aggregate": operation(
             "features", f"{called}aggregate", f"{title}: groups of features, counted and measured",
             found("groups", *GROUPS), *GROUP_PARAMETERS.values(), more=("413", "422"),
+        ),
+        f"{base}/facets": operation(
+            "features", f"{called}facets", f"{title}: how often each value occurs",
+            found("values and their counts", (JSON, ABOUT_FACETS)), *FACET_PARAMETERS.values(),
+            more=("413", "422"),
         ),
     }  # fmt: skip
     for name, about in (

@@ -10,7 +10,7 @@ from api.links import GEOJSON, JSON
 from layers.columns import Column, ColumnType, in_language
 from layers.crs import CRS84
 from layers.feature_query import MAX_LIMIT
-from layers.grouping import MAX_GROUPS, USUAL_GROUPS
+from layers.grouping import MAX_GROUPS, MAX_VALUES, USUAL_GROUPS, USUAL_VALUES
 from layers.model import Layer
 
 PROBLEM = "application/problem+json"
@@ -104,6 +104,18 @@ GROUP_PARAMETERS: dict[str, Schema] = {
             query("limit", "groups in the answer", whole(1, MAX_GROUPS, default=USUAL_GROUPS)),
             query("f", "the form of the answer; without it, what Accept prefers",
                   texts("json", "csv", "geojson")),
+        )
+    },
+}  # fmt: skip
+FACET_PARAMETERS: dict[str, Schema] = {
+    **{name: ITEM_PARAMETERS[name] for name in OF_WHICH_FEATURES},
+    **{
+        each["name"]: each
+        for each in (
+            query("facets", "columns, units and parts of a time whose values are counted, such as"
+                  " genus,planted:year; without it the category", NAMES),
+            query("limit", "values of each facet", whole(1, MAX_VALUES, default=USUAL_VALUES)),
+            query("f", "the form of the answer", texts("json")),
         )
     },
 }  # fmt: skip
@@ -202,6 +214,31 @@ ABOUT_GROUPS: Schema = {
             "items": {"type": "object", "required": ["count"], "properties": {"count": COUNT}},
         },
         "features": {"type": "array", "items": {"type": "object"}},
+    },
+}  # fmt: skip
+ABOUT_FACETS: Schema = {
+    "type": "object",
+    "required": ["revision", "numberMatched", "facets", "links"],
+    "properties": {
+        "revision": COUNT, "numberMatched": COUNT,
+        "facets": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "numberMatched", "numberValues", "values"],
+                "properties": {
+                    "name": {"type": "string"}, "numberMatched": COUNT, "numberValues": COUNT,
+                    "values": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["value", "count"],
+                            "properties": {"count": COUNT, "selected": {"type": "boolean"}},
+                        },
+                    },
+                },
+            },
+        },
     },
 }  # fmt: skip
 GROUPS = ((JSON, ABOUT_GROUPS), (GEOJSON, ABOUT_GROUPS), ("text/csv", {"type": "string"}))

@@ -66,7 +66,7 @@ def _questions(city: City) -> dict[str, tuple[str, str]]:
         "by category and month": (
             f"group_by={quote(f'{layer.category},{layer.time.start}:month')}",
             f"SELECT {kind}, date_trunc('month', {when}::timestamp)::date, count(*)"
-            f" FROM {table} GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 10000",
+            f" FROM {table} GROUP BY 1, 2 ORDER BY 1, 2",
         ),
         f"squares of {CELL_M} m": (
             f"grid=square:{CELL_M}",

@@ -11,6 +11,7 @@ from typing import Any
 from layers.grouping import Grid, GridShape, GroupQuery
 from layers.grouping_sql import COUNTED, group_statement
 from layers.plan_cost import advice, meant_by_filter, refuse_dear
+from layers.read import snapshot
 from layers.store import Store
 
 EARTH_M = 6_378_137.0
@@ -49,9 +50,24 @@ async def read_groups(store: Store, query: GroupQuery) -> Groups:
     statement = group_statement(query)
     with meant_by_filter():
         await refuse_dear(store, statement, advice(query.of))
-        rows = await store.fetch(statement.sql, *statement.args)
-    first = rows[0]
-    as_of = query.of.as_of
+        return _groups(query, await store.fetch(statement.sql, *statement.args))
+
+
+async def read_all_groups(store: Store, queries: Sequence[GroupQuery]) -> list[Groups]:
+    """The same for several questions, all of one snapshot."""
+    statements = [group_statement(query) for query in queries]
+    with meant_by_filter():
+        for query, statement in zip(queries, statements, strict=True):
+            await refuse_dear(store, statement, advice(query.of))
+        async with snapshot(store) as connection:
+            return [
+                _groups(query, await connection.fetch(statement.sql, *statement.args))
+                for query, statement in zip(queries, statements, strict=True)
+            ]
+
+
+def _groups(query: GroupQuery, rows: Sequence[Any]) -> Groups:
+    first, as_of = rows[0], query.of.as_of
     return Groups(
         groups=[_group(query, row) for row in rows if row[COUNTED] is not None],
         total=first["groups"] or 0,

@@ -20,6 +20,7 @@ from layers.filters.queryables import FID, Queryables
 
 MAX_KEYS, MAX_MEASURES = 6, 16
 MAX_GROUPS, USUAL_GROUPS = 10_000, 1_000
+MAX_VALUES, USUAL_VALUES = 1_000, 20  # of a facet
 LEAST_M, MOST_M = 1, 1_000_000  # a cell's side
 CELL = "cell"  # no declared column can have this name
 COUNT = "count"
@@ -121,11 +122,14 @@ def output_names(
     return (*(key.said for key in keys), *cell, COUNT, *(each.said for each in measures))
 
 
-def parse_keys(text: str, known: Queryables) -> tuple[Key, ...]:
-    """`kind,at:month,weekday(at)`. Raises QueryRefused."""
-    keys = tuple(_key(said, known) for said in _listed(text))
+def parse_keys(text: str, known: Queryables, field: str = "group_by") -> tuple[Key, ...]:
+    """`kind,at:month,weekday(at)`, as the parameter `field` says. Raises QueryRefused."""
+    try:
+        keys = tuple(_key(said, known) for said in _listed(text))
+    except QueryRefused as exc:
+        raise QueryRefused(field, exc.value, exc.fix) from None
     if len(keys) > MAX_KEYS:
-        raise QueryRefused("group_by", text[:SHOWN], f"names more than {MAX_KEYS} things")
+        raise QueryRefused(field, text[:SHOWN], f"names more than {MAX_KEYS} things")
     return keys
 
 

@@ -131,7 +131,7 @@ async def _with_known_count(
 
 async def _with_count(store: Store, query: FeatureQuery, counts: Counts, page: Statement) -> Any:
     """The page of a snapshot in which its features are counted, too."""
-    async with _snapshot(store) as connection:
+    async with snapshot(store) as connection:
         row = await connection.fetchrow(page.sql, *page.args)
         revision = _revision(query, row)
         if _has_moved_on(query, row) or counts.get(query, revision) is not None:
@@ -152,7 +152,8 @@ async def _counted(connection: Any, query: FeatureQuery) -> int:
 
 
 @asynccontextmanager
-async def _snapshot(store: Store) -> AsyncIterator[Any]:
+async def snapshot(store: Store) -> AsyncIterator[Any]:
+    """A connection whose statements all read the same state of the database."""
     async with (
         store.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -202,7 +203,7 @@ async def reading_rows(
     """The revision of a snapshot, and the rows of a statement in it, some at a time."""
     with meant_by_filter():
         await refuse_what_costs_too_much(store, query, statement)
-        async with _snapshot(store) as connection:
+        async with snapshot(store) as connection:
             found = await connection.fetchval(f"SELECT {revision_of(query.layer)}")
             cursor = await connection.cursor(statement.sql, *statement.args)
             revision = query.as_of if query.as_of is not None else int(found or 0)

@@ -212,6 +212,14 @@ def ask_groups(both: Cities) -> list[str]:
     return ["/collections/crimes/aggregate" + each for each in asked]
 
 
+def ask_facets(both: Cities) -> list[str]:
+    asked = ["?facets=kind,street,number,at:day,fid&limit=1000", "", "?facets=kind&kind=murder"]
+    for x, y in some_places(both, 12):
+        near = f"within_distance(geom,POINT({x:.9f} {y:.9f}),30)"
+        asked.append(f"?facets=kind,street&filter={near}")
+    return ["/collections/crimes/facets" + each for each in asked]
+
+
 GROUPED = (
     "", "group_by=kind&measures=distinct(street)", "group_by=street&limit=10000",
     "group_by=at:day,hour(at)&limit=10000", "group_by=fid,number&limit=10000&f=csv",
@@ -283,6 +291,7 @@ DOORS: dict[str, Callable[[Cities], list[str]]] = {
     "/collections/{collection_id}/items": ask_items,
     "/collections/{collection_id}/items/{fid}": ask_one_by_one,
     "/collections/{collection_id}/aggregate": ask_groups,
+    "/collections/{collection_id}/facets": ask_facets,
     "/collections/{collection_id}/search": search,
     "/collections/{collection_id}/diff": ask_differences,
     "/tiles/{layers}.json": nothing_of_rows("/tiles/crimes.json"),

@@ -10,7 +10,7 @@ from typing import Any
 from api.deps import is_tracking
 from api.openapi_parts import DEFAULT_LIMIT, ITEM_PARAMETERS, OF_WHICH_FEATURES
 from layers.catalog import PublishedLayer
-from layers.columns import MAX_ZOOM
+from layers.columns import MAX_ZOOM, ColumnType
 from layers.crs import CRS84, Crs, offered, parse_crs
 from layers.errors import QueryRefused
 from layers.feature_query import (
@@ -31,6 +31,7 @@ from layers.filters.requests import Box, in_box, in_time, of_ids, with_words
 from layers.filters.values import clock, day, instant, moment, number, text
 from layers.grouping import (
     MAX_GROUPS,
+    MAX_KEYS,
     MAX_VALUES,
     USUAL_GROUPS,
     USUAL_VALUES,
@@ -242,13 +243,19 @@ def read_facets_asked(asked: Asked, layer: Layer) -> tuple[tuple[Key, ...], int]
     """The facets whose values are to be counted, and how many values of each; raises
     QueryRefused.
     """
-    said = asked.get("facets", layer.category)
-    if not said:
-        raise QueryRefused("facets", "", "name columns, such as facets=" + layer.columns[0].name)
+    said = asked.get("facets", ",".join(_usual_facets(layer)))
     keys = parse_keys(str(said), Queryables.of(layer), "facets")
-    if not keys:
-        raise QueryRefused("facets", str(said)[:60], "names no column")
+    if "facets" in asked and not keys:
+        raise QueryRefused("facets", str(said)[:60], "names no column; leave it out, or name some")
     return keys, _whole(asked, "limit", 1, MAX_VALUES) or USUAL_VALUES
+
+
+def _usual_facets(layer: Layer) -> list[str]:
+    """The category, or where there is none what is likely to be chosen from."""
+    if layer.category is not None:
+        return [layer.category]
+    likely = (ColumnType.TEXT, ColumnType.BOOLEAN)
+    return [column.name for column in layer.columns if column.type in likely][:MAX_KEYS]
 
 
 def _middle(published: PublishedLayer) -> float:

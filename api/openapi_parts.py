@@ -113,7 +113,7 @@ FACET_PARAMETERS: dict[str, Schema] = {
         each["name"]: each
         for each in (
             query("facets", "columns, units and parts of a time whose values are counted, such as"
-                  " genus,planted:year; without it the category", NAMES),
+                  " genus,planted:year; without it the category, or the texts", NAMES),
             query("limit", "values of each facet", whole(1, MAX_VALUES, default=USUAL_VALUES)),
             query("f", "the form of the answer", texts("json")),
         )

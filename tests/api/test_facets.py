@@ -123,6 +123,9 @@ async def test_without_names_it_is_the_category_and_times_are_cut_to_units(
 ) -> None:
     [facet] = (await service.get(FACETS)).json()["facets"]
     assert facet["name"] == "operator"
+    plain = (await service.get("/collections/calls/facets")).json()["facets"]
+    texts = [column.name for column in CALLS.columns if column.type == "text"]
+    assert [each["name"] for each in plain] == texts
     [years] = (await service.get(f"{FACETS}?facets=starts:year&limit=1000")).json()["facets"]
     rows = counted(city, "date_trunc('year', starts)::date::text", "true")
     assert {each["value"]: each["count"] for each in years["values"]} == rows
@@ -158,7 +161,7 @@ async def test_an_answer_holds_until_the_layer_changes(cities: Copies) -> None:
         ("sites/facets?facets=oprator", "facets", "did you mean operator?"),
         ("sites/facets?facets=geom", "facets", "makes no groups"),
         ("sites/facets?facets=,", "facets", "names no column"),
-        ("sites/facets?facets=", "facets", "name columns, such as facets=operator"),
+        ("sites/facets?facets=", "facets", "names no column"),
         ("sites/facets?limit=1001", "limit", "from 1 to 1000"),
         ("sites/facets?f=csv", "f", "write one of json"),
         ("sites/facets?group_by=operator", "group_by", "is not a parameter here"),

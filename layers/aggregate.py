@@ -49,16 +49,15 @@ async def read_groups(store: Store, query: GroupQuery) -> Groups:
     """Raises QueryTooCostly, QueryRefused, StoreBusy, StoreUnavailable."""
     statement = group_statement(query)
     with meant_by_filter():
-        await refuse_dear(store, statement, advice(query.of))
+        await refuse_dear(store, [statement], advice(query.of))
         return _groups(query, await store.fetch(statement.sql, *statement.args))
 
 
 async def read_all_groups(store: Store, queries: Sequence[GroupQuery]) -> list[Groups]:
-    """The same for several questions, all of one snapshot."""
+    """The same for questions that are asked as one: all of one snapshot, and no dearer together."""
     statements = [group_statement(query) for query in queries]
     with meant_by_filter():
-        for query, statement in zip(queries, statements, strict=True):
-            await refuse_dear(store, statement, advice(query.of))
+        await refuse_dear(store, statements, advice(queries[0].of))
         async with snapshot(store) as connection:
             return [
                 _groups(query, await connection.fetch(statement.sql, *statement.args))

@@ -6,7 +6,7 @@ its ceiling is refused with advice, because it would keep others waiting for not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,12 +54,12 @@ async def refuse_what_costs_too_much(
 ) -> None:
     """Raises QueryTooCostly for a statement that is dearer than the store's ceiling."""
     if not is_plain(query):
-        await refuse_dear(store, statement, advice(query))
+        await refuse_dear(store, [statement], advice(query))
 
 
-async def refuse_dear(store: Store, statement: Statement, tips: str) -> None:
-    """The same for a statement that follows no index."""
-    cost = await estimate(store, statement)
+async def refuse_dear(store: Store, statements: Sequence[Statement], tips: str) -> None:
+    """The same for statements that follow no index, which answer one question together."""
+    cost = sum([await estimate(store, statement) for statement in statements])
     if cost > store.cost_ceiling:
         raise QueryTooCostly(cost, store.cost_ceiling, tips)
 
@@ -73,7 +73,7 @@ class Guarded:
     async def fetchrow(self, sql: str, *args: object) -> Any:
         """Raises QueryTooCostly, QueryRefused, StoreBusy, StoreUnavailable."""
         with meant_by_filter():
-            await refuse_dear(self._store, Statement(sql, args), WIDER)
+            await refuse_dear(self._store, [Statement(sql, args)], WIDER)
             return await self._store.fetchrow(sql, *args)
 
 

@@ -175,3 +175,13 @@ async def test_what_is_no_facet_is_refused_by_name_with_the_fix(
     assert answer.status_code == 400
     assert answer.json()["parameter"] == parameter
     assert told in answer.json()["detail"]
+
+
+async def test_facets_are_dear_together(city: Database) -> None:
+    names = "operator,district,closed,size"
+    async with serving(city, query_cost=100) as running:
+        await running.caught_up()
+        assert (await running.get(f"{FACETS}?facets=operator")).status_code == 200
+        answer = await running.get(f"{FACETS}?facets={names}")
+        assert answer.status_code == 422
+        assert answer.json()["cost"] > answer.json()["most"]

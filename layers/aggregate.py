@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from layers.feature_query import FeatureQuery
 from layers.grouping import Grid, GridShape, GroupQuery
 from layers.grouping_sql import COUNTED, group_statement
 from layers.plan_cost import advice, meant_by_filter, refuse_dear
-from layers.read import snapshot
 from layers.store import Store
 
 EARTH_M = 6_378_137.0
@@ -53,26 +53,19 @@ async def read_groups(store: Store, query: GroupQuery) -> Groups:
         return _groups(query, await store.fetch(statement.sql, *statement.args))
 
 
-async def read_all_groups(store: Store, queries: Sequence[GroupQuery]) -> list[Groups]:
-    """The same for questions that are asked as one: all of one snapshot, and no dearer together."""
-    statements = [group_statement(query) for query in queries]
-    with meant_by_filter():
-        await refuse_dear(store, statements, advice(queries[0].of))
-        async with snapshot(store) as connection:
-            return [
-                _groups(query, await connection.fetch(statement.sql, *statement.args))
-                for query, statement in zip(queries, statements, strict=True)
-            ]
-
-
 def _groups(query: GroupQuery, rows: Sequence[Any]) -> Groups:
-    first, as_of = rows[0], query.of.as_of
+    first = rows[0]
     return Groups(
         groups=[_group(query, row) for row in rows if row[COUNTED] is not None],
         total=first["groups"] or 0,
         matched=first["matched"] or 0,
-        revision=as_of if as_of is not None else int(first["revision"] or 0),
+        revision=revision_in(query.of, first),
     )
+
+
+def revision_in(query: FeatureQuery, row: Any) -> int:
+    """The revision that a row of an answer is of."""
+    return query.as_of if query.as_of is not None else int(row["revision"] or 0)
 
 
 def _group(query: GroupQuery, row: Any) -> Group:

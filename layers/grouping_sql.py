@@ -25,7 +25,7 @@ def group_statement(query: GroupQuery) -> Statement:
     """
     values = Values()
     zone = ZoneInfo(query.of.layer.time_zone)
-    keys = [f"{_key(key, zone, values)} AS k{n}" for n, key in enumerate(query.keys, 1)]
+    keys = [f"{key_sql(key, zone, values)} AS k{n}" for n, key in enumerate(query.keys, 1)]
     measures = [f"{_measure(each)} AS m{n}" for n, each in enumerate(query.measures, 1)]
     rows = all_rows(query.of, values)
     if query.grid is not None:
@@ -44,7 +44,8 @@ def group_statement(query: GroupQuery) -> Statement:
     return Statement(sql, tuple(values.args))
 
 
-def _key(key: Key, zone: ZoneInfo, values: Values) -> str:
+def key_sql(key: Key, zone: ZoneInfo, values: Values) -> str:
+    """What a row `t` is grouped by."""
     column = f"t.{ident(key.column.name)}"
     if key.unit is None and key.part is None:
         return column
@@ -133,16 +134,19 @@ def _sorted_by(query: GroupQuery, position: int) -> list[str]:
 
 def _outputs(query: GroupQuery) -> str:
     """Times as texts of ISO 8601, as answers have them."""
-    found = []
-    for n, key in enumerate(query.keys, 1):
-        is_time = key.part is None and key.column.kind in (Kind.DATE, Kind.INSTANT, Kind.TIME)
-        found.append(_as_text(f"k{n}") if is_time else f"k{n}")
+    found = [output_sql(key, f"k{n}") for n, key in enumerate(query.keys, 1)]
     found += ["cx", "cy"] if query.grid is not None else []
     found.append(COUNTED)
     for n, each in enumerate(query.measures, 1):
         is_time = each.op in ("min", "max") and each.column.kind.is_temporal
         found.append(_as_text(f"m{n}") if is_time else f"m{n}")
     return ", ".join(found)
+
+
+def output_sql(key: Key, name: str) -> str:
+    """The value of a key as answers have it."""
+    is_time = key.part is None and key.column.kind in (Kind.DATE, Kind.INSTANT, Kind.TIME)
+    return _as_text(name) if is_time else name
 
 
 def _as_text(name: str) -> str:

@@ -18,13 +18,14 @@ from api.feature_params import FACET_PARAMETERS, OF_FACETS, read_asked, read_fac
 from api.links import JSON, link, with_parameters
 from api.negotiate import chosen
 from api.packed import packed
-from layers.aggregate import Groups, read_all_groups
+from layers.aggregate import Groups
 from layers.catalog import PublishedLayer
-from layers.grouping import COUNT, GroupOrder, GroupQuery, Key
+from layers.facets import FacetQuery, read_facets
+from layers.feature_query import FeatureQuery
+from layers.grouping import COUNT, Key
 
 router = APIRouter(tags=["analysts"])
 FORMS = {"json": JSON}
-MOST_FIRST = (GroupOrder(1, is_descending=True),)  # of the outputs: the key, the count
 
 
 @router.get(
@@ -38,38 +39,38 @@ async def get_facets(request: Request, layer: LayerDep, store: StoreDep) -> Resp
     form = chosen(FORMS, asked.get("f"), request.headers.get("accept"))
     keys, limit = read_facets_asked(asked, layer.layer)
     of_features = {name: value for name, value in asked.items() if name not in OF_FACETS}
-    whole = await _grouped(request, layer, of_features)
+    features = await _features(request, layer, of_features)
     here = f"{base_url_of(request)}/collections/{layer.id}/facets"
-    asking = Asking(layer, here, asked, form, whole.of)
+    asking = Asking(layer, here, asked, form, features)
     if (held := await unchanged(request, asking)) is not None:
         return held
-    queries = [await _facet(request, layer, of_features, key, limit) for key in keys]
-    every, *found = await read_all_groups(store, [whole, *queries])
+    queries = [
+        FacetQuery(await _features(request, layer, of_features, but=key.column.name), key, limit)
+        for key in keys
+    ]
+    found = await read_facets(store, features, queries)
     told: dict[str, Any] = {
-        "revision": every.revision,
-        "numberMatched": every.matched,
-        "facets": [_told(key, groups, asked) for key, groups in zip(keys, found, strict=True)],
+        "revision": found.revision,
+        "numberMatched": found.matched,
+        "facets": [
+            _told(key, groups, asked) for key, groups in zip(keys, found.facets, strict=True)
+        ],
         "links": [
             link("self", with_parameters(here, asked), JSON),
             link("collection", here.removesuffix("/facets"), JSON),
         ],
     }
-    headers = asking.headers(every.revision) | {"content-type": JSON}
+    headers = asking.headers(found.revision) | {"content-type": JSON}
     return packed(request, orjson.dumps(told), headers)
 
 
-async def _facet(
-    request: Request, layer: PublishedLayer, asked: dict[str, str], key: Key, limit: int
-) -> GroupQuery:
+async def _features(
+    request: Request, layer: PublishedLayer, asked: dict[str, str], but: str | None = None
+) -> FeatureQuery:
     """A facet shows what else could be chosen, so what was chosen in it does not narrow it."""
-    others = {name: value for name, value in asked.items() if name != key.column.name}
-    whole = await _grouped(request, layer, others)
-    return replace(whole, keys=(key,), order=MOST_FIRST, limit=limit)
-
-
-async def _grouped(request: Request, layer: PublishedLayer, asked: dict[str, str]) -> GroupQuery:
-    features, _ = await asked_of(request, layer, asked, "json")
-    return GroupQuery(of=replace(features.query, geometry=False))
+    others = {name: value for name, value in asked.items() if name != but}
+    found, _ = await asked_of(request, layer, others, "json")
+    return replace(found.query, geometry=False)
 
 
 def _told(key: Key, found: Groups, asked: dict[str, str]) -> dict[str, Any]:

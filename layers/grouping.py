@@ -119,7 +119,12 @@ def output_names(
     keys: tuple[Key, ...], measures: tuple[Measure, ...], *, has_grid: bool
 ) -> tuple[str, ...]:
     cell = (CELL,) if has_grid else ()
-    return (*(key.said for key in keys), *cell, COUNT, *(each.said for each in measures))
+    return (*map(_told_as, keys), *cell, COUNT, *(each.said for each in measures))
+
+
+def _told_as(key: Key) -> str:
+    """A column that is called as the count of a group is told with what it is."""
+    return f"column:{COUNT}" if key.said == COUNT else key.said
 
 
 def parse_keys(text: str, known: Queryables, field: str = "group_by") -> tuple[Key, ...]:

@@ -26,6 +26,7 @@ from layers.filters.queryables import Queryables
 from layers.filters.read import read_filter
 from layers.grouping import (
     GridShape,
+    GroupOrder,
     GroupQuery,
     output_names,
     parse_grid,
@@ -354,6 +355,13 @@ def test_the_past_has_the_groups_it_had(cities: Copies) -> None:
 def test_a_question_that_would_cost_too_much_is_refused_with_advice(city: Database) -> None:
     with pytest.raises(QueryTooCostly, match="add a bbox"):
         ask(city, query_of("genus"), cost_ceiling=1.0)
+
+
+def test_a_column_called_count_is_told_beside_the_count() -> None:
+    traffic = TREES.model_copy(update={"columns": (Column(name="count", type=ColumnType.INTEGER),)})
+    query = query_of("count", "sum(count)", layer=traffic, sortby="-count")
+    assert query.outputs == ("column:count", "count", "sum(count)")
+    assert query.order == (GroupOrder(1, is_descending=True),)
 
 
 @pytest.mark.parametrize(

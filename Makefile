@@ -4,7 +4,7 @@
 
 help:
 	@echo 'make up      serve the sample city; PORT=8080 and QUARTIER_HOME=~/city may be given'
-	@echo 'make test    run every check and test (under ten minutes)'
+	@echo 'make test    run every check and test (under fifteen minutes)'
 	@echo 'make accept  run the long acceptance suites'
 	@echo 'make bench   measure the speed'
 

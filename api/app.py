@@ -62,6 +62,10 @@ from tiles.shared import shared_tier
 from tiles.tilesets import Tilesets
 
 ASSETS = Path(__file__).parent / "web" / "dist"
+ROUTED = (  # what has a router, in the order in which addresses are looked for
+    health, metrics, tilejson, changes, landing, collections, items, aggregate, facets, diffs,
+    tilesets, styles_routes, runs, pages,
+)  # fmt: skip
 
 
 class State(TypedDict):
@@ -175,22 +179,7 @@ def create_app(parts: Parts, *, on_start: Callable[[], None] | None = None) -> O
         title="Quartier", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None
     )
     problems.install(app)
-    for module in (
-        health,
-        metrics,
-        tilejson,
-        changes,
-        landing,
-        collections,
-        items,
-        aggregate,
-        facets,
-        diffs,
-        tilesets,
-        styles_routes,
-        runs,
-        pages,
-    ):
+    for module in ROUTED:
         app.include_router(module.router)
     app.mount("/assets", Assets(ASSETS))
     app.add_middleware(

@@ -112,6 +112,7 @@ def _links(layer: Layer, here: str, base_url: str) -> list[dict[str, str]]:
     links += [link("items", f"{items}?f={name}", kind) for name, kind in exports]
     links.append(link("items", f"{items}?f=html", HTML, "Features as a page"))
     links.append(link("aggregate", f"{here}/aggregate", JSON, "Groups of features, counted"))
+    links.append(link("facets", f"{here}/facets", JSON, "How often each value occurs"))
     links += [link(REL + name, f"{here}/{name}", SCHEMA) for name in ("queryables", "sortables")]
     links += [link(rel, f"{here}/schema", SCHEMA) for rel in (f"{REL}schema", "describedby")]
     if layer.has_geometry:

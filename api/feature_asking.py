@@ -10,26 +10,28 @@ from typing import Any
 from fastapi import Request, Response
 
 from api.deps import base_url_of
-from api.feature_answers import FORMS, Asking
+from api.feature_answers import Asking
 from api.feature_params import Wanted
 from api.long_questions import LongQuestions
-from api.packed import packed
 from layers.catalog import PublishedLayer
 from layers.freshness import Freshness
 from layers.revisions import resolve
 
 
-async def asked_of(
-    request: Request, layer: PublishedLayer, asked: dict[str, Any], form: str, body: bytes = b""
-) -> tuple[Asking, Wanted]:
+def address_of(request: Request, layer: PublishedLayer, door: str) -> str:
+    return f"{base_url_of(request)}/collections/{layer.id}/{door}"
+
+
+async def features_asked(
+    request: Request, layer: PublishedLayer, asked: dict[str, Any], body: bytes = b""
+) -> Wanted:
+    """The features that parameters ask for, of a revision that is resolved."""
     long_questions: LongQuestions = request.state.long_questions
     said = await long_questions.read(asked, layer, len(body or request.scope["query_string"]))
-    query = said.query
-    if said.as_of is not None:
-        as_of = await resolve(request.state.store, layer.id, "as_of", said.as_of)
-        query = replace(query, as_of=as_of)
-    here = f"{base_url_of(request)}/collections/{layer.id}/items"
-    return Asking(layer, here, asked, form, query), said
+    if said.as_of is None:
+        return said
+    as_of = await resolve(request.state.store, layer.id, "as_of", said.as_of)
+    return replace(said, query=replace(said.query, as_of=as_of))
 
 
 async def unchanged(request: Request, asking: Asking) -> Response | None:
@@ -46,9 +48,3 @@ async def unchanged(request: Request, asking: Asking) -> Response | None:
     headers = asking.headers(asking.published.revision)
     kept = ("etag", "cache-control", "vary", "quartier-revision")
     return Response(status_code=304, headers={name: headers[name] for name in kept})
-
-
-def packed_answer(
-    request: Request, asking: Asking, body: bytes, headers: dict[str, str]
-) -> Response:
-    return packed(request, body, headers | {"content-type": FORMS[asking.form]})

@@ -12,7 +12,7 @@ from api.openapi_parts import DEFAULT_LIMIT, ITEM_PARAMETERS, OF_WHICH_FEATURES
 from layers.catalog import PublishedLayer
 from layers.columns import MAX_ZOOM, ColumnType
 from layers.crs import CRS84, Crs, offered, parse_crs
-from layers.errors import QueryRefused
+from layers.errors import QueryRefused, StoreBusy
 from layers.feature_query import (
     MAX_DIGITS,
     MAX_LIMIT,
@@ -35,6 +35,7 @@ from layers.grouping import (
     MAX_VALUES,
     USUAL_GROUPS,
     USUAL_VALUES,
+    Grid,
     GroupQuery,
     Key,
     output_names,
@@ -229,7 +230,7 @@ def read_groups_asked(
     known = Queryables.of(published.layer)
     keys = parse_keys(_text(asked, "group_by"), known) if "group_by" in asked else ()
     measures = parse_measures(_text(asked, "measures"), known) if "measures" in asked else ()
-    grid = parse_grid(_text(asked, "grid"), _middle(published)) if "grid" in asked else None
+    grid = _grid(_text(asked, "grid"), published) if "grid" in asked else None
     outputs = output_names(keys, measures, has_grid=grid is not None)
     limit = _whole(asked, "limit", 1, MAX_GROUPS)
     return GroupQuery(
@@ -237,6 +238,12 @@ def read_groups_asked(
         order=parse_order(_text(asked, "sortby"), outputs) if "sortby" in asked else (),
         limit=USUAL_GROUPS if limit is None else limit,
     )  # fmt: skip
+
+
+def _grid(said: str, published: PublishedLayer) -> Grid:
+    """Raises StoreBusy for a grid that tells no latitude until it is known where the layer lies."""
+    latitude = 0.0 if "@" in said else _middle(published)
+    return parse_grid(said, latitude)
 
 
 def read_facets_asked(asked: Asked, layer: Layer) -> tuple[tuple[Key, ...], int]:
@@ -252,13 +259,17 @@ def read_facets_asked(asked: Asked, layer: Layer) -> tuple[tuple[Key, ...], int]
 
 def _usual_facets(layer: Layer) -> list[str]:
     """The category, or where there is none what is likely to be chosen from."""
-    if layer.category is not None:
+    if layer.category is not None and layer.column(layer.category).type is not ColumnType.JSON:
         return [layer.category]
     likely = (ColumnType.TEXT, ColumnType.BOOLEAN)
     return [column.name for column in layer.columns if column.type in likely][:MAX_KEYS]
 
 
 def _middle(published: PublishedLayer) -> float:
-    """The latitude that a layer lies at."""
+    """The latitude that a layer lies at. Raises StoreBusy until that is known."""
+    if published.count is None and published.layer.has_geometry:
+        raise StoreBusy(
+            "where this layer lies is not known yet; a grid such as hex:500@48 tells a latitude"
+        )
     extent = published.extent
     return 0.0 if extent is None else (extent.south + extent.north) / 2

@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
 import orjson
 
 from layers.aggregate import Group, Groups, centre, outline
-from layers.grouping import GroupQuery
+from layers.grouping import PLACE, GroupQuery
 
 FORMS = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8; header=present",
     "geojson": "application/geo+json",
 }
-PLACE = ("longitude", "latitude")
+QUOTED = frozenset('",\r\n')
 
 
 def as_csv(query: GroupQuery, found: Groups) -> bytes:
-    """A line for each group, its cell told by its middle. A missing value is nothing."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*query.outputs, *(PLACE if query.grid is not None else ())])
-    for group in found.groups:
-        row = [_in_csv(value) for value in _values(query, group)]
-        if query.grid is not None:
-            row += centre(query.grid, group.cell) if group.cell is not None else ("", "")
-        writer.writerow(row)
-    return text.getvalue().encode()
+    """A line for each group (RFC 4180). A missing value is nothing, an empty text is ""."""
+    rows = [_names(query), *(_values(query, group) for group in found.groups)]
+    return "".join(f"{','.join(map(_cell, row))}\n" for row in rows).encode()
 
 
-def _in_csv(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if text and QUOTED.isdisjoint(text):
+        return text
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def as_json(query: GroupQuery, found: Groups, links: list[dict[str, Any]]) -> bytes:
+    names = _names(query)
+    groups = [dict(zip(names, _values(query, group), strict=True)) for group in found.groups]
+    return orjson.dumps({**_around(query, found, links), "groups": groups})
+
+
+def _names(query: GroupQuery) -> tuple[str, ...]:
+    return (*query.outputs, *(PLACE if query.grid is not None else ()))
 
 
 def _values(query: GroupQuery, group: Group) -> list[Any]:
-    """In the order of the query's outputs."""
+    """Of a group's outputs, and where its cell's middle is."""
+    told = _outputs(query, group)
+    if query.grid is None:
+        return told
+    return [*told, *((None, None) if group.cell is None else centre(query.grid, group.cell))]
+
+
+def _outputs(query: GroupQuery, group: Group) -> list[Any]:
     cell = [] if query.grid is None else [_name_of(group)]
     return [*group.values, *cell, group.count, *group.measures]
 
@@ -46,23 +60,13 @@ def _name_of(group: Group) -> str | None:
     return None if group.cell is None else f"{group.cell[0]}/{group.cell[1]}"
 
 
-def as_json(query: GroupQuery, found: Groups, links: list[dict[str, Any]]) -> bytes:
-    groups = []
-    for group in found.groups:
-        told = dict(zip(query.outputs, _values(query, group), strict=True))
-        if query.grid is not None and group.cell is not None:
-            told["center"] = centre(query.grid, group.cell)
-        groups.append(told)
-    return orjson.dumps({**_around(query, found, links), "groups": groups})
-
-
 def as_geojson(query: GroupQuery, found: Groups, links: list[dict[str, Any]]) -> bytes:
     """A feature for each group, whose shape is its cell's; null where it has none."""
     features = [
         {
             "type": "Feature",
             "geometry": _shape(query, group),
-            "properties": dict(zip(query.outputs, _values(query, group), strict=True)),
+            "properties": dict(zip(query.outputs, _outputs(query, group), strict=True)),
         }
         for group in found.groups
     ]

@@ -99,7 +99,7 @@ GROUP_PARAMETERS: dict[str, Schema] = {
             query("measures", "what is told of each group beside its count: sum, mean, min, max,"
                   " median, p1 to p99 or distinct of a column, such as mean(height)", NAMES),
             query("grid", "group by the cell a feature lies in: square:500 or hex:500, a side in"
-                  " metres", texts()),
+                  " metres; hex:500@48, so long at that latitude", texts()),
             query("sortby", "outputs, the first counts most; -count for descending", NAMES),
             query("limit", "groups in the answer", whole(1, MAX_GROUPS, default=USUAL_GROUPS)),
             query("f", "the form of the answer; without it, what Accept prefers",

@@ -9,12 +9,13 @@ from decimal import Decimal
 from typing import Any
 
 from layers.feature_query import FeatureQuery
-from layers.grouping import Grid, GridShape, GroupQuery
+from layers.filters.nodes import Kind
+from layers.filters.values import EARTH_M
+from layers.grouping import Grid, GridShape, GroupQuery, Measure
 from layers.grouping_sql import COUNTED, group_statement
 from layers.plan_cost import advice, meant_by_filter, refuse_dear
 from layers.store import Store
 
-EARTH_M = 6_378_137.0
 DIGITS = 7  # of a cell's degrees: a centimetre
 CORNERS = [math.radians(60 * n) for n in range(6)]
 
@@ -36,7 +37,7 @@ class Group:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
     """The first groups of a question, in order, all of one snapshot at `revision`. `total`: how
-    many there are beside them; `matched`: the features in all of them.
+    many there are with those behind the limit; `matched`: the features in all of them.
     """
 
     groups: Sequence[Group]
@@ -74,14 +75,17 @@ def _group(query: GroupQuery, row: Any) -> Group:
         tuple(row[f"k{n}"] for n in range(1, len(query.keys) + 1)),
         (row["cx"], row["cy"]) if has_cell else None,
         row[COUNTED],
-        tuple(_plain(row[f"m{n}"]) for n in range(1, len(query.measures) + 1)),
+        tuple(_plain(each, row[f"m{n}"]) for n, each in enumerate(query.measures, 1)),
     )
 
 
-def _plain(value: Any) -> Any:
-    """A number as JSON has it: an exact sum of whole numbers is whole, and nothing is endless."""
+def _plain(measure: Measure, value: Any) -> Any:
+    """A number as JSON has it: a sum of whole numbers is whole for as long as 64 bits hold it, and
+    nothing is endless.
+    """
     if isinstance(value, Decimal):
-        return int(value)
+        is_whole = measure.op == "sum" and measure.column.kind is Kind.INTEGER
+        value = int(value) if is_whole and -(2**63) <= value < 2**63 else float(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -115,5 +119,5 @@ def _middle(grid: Grid, cell: tuple[int, int]) -> Place:
 
 
 def _degrees(x: float, y: float) -> Place:
-    latitude = math.degrees(2 * math.atan(math.exp(y / EARTH_M)) - math.pi / 2)
+    latitude = math.degrees(math.atan(math.sinh(y / EARTH_M)))
     return round(math.degrees(x / EARTH_M), DIGITS), round(latitude, DIGITS)

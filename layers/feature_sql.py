@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from layers.columns import ColumnType, GeometryType
 from layers.feature_query import Cursor, FeatureQuery
-from layers.filters.nodes import EVERYTHING
+from layers.filters.nodes import EVERYTHING, Expression
 from layers.filters.queryables import FID
 from layers.filters.sql import Condition
 from layers.model import Layer
@@ -188,11 +188,15 @@ def _inner(select: str, cell: str, end: str | None) -> str:
 
 
 def _where(query: FeatureQuery, values: Values, *, tiled: bool = True) -> str:
-    if query.where == EVERYTHING:
+    return holds(query.layer, query.where, values, tiled=tiled)
+
+
+def holds(layer: Layer, where: Expression, values: Values, *, tiled: bool = True) -> str:
+    """That a row `t` is as an expression has it. `tiled`: it may have its place of tiles."""
+    if where == EVERYTHING:
         return "true"
-    points = query.layer.geometry is GeometryType.POINT
-    zone = ZoneInfo(query.layer.time_zone)
-    return Condition(values, zone, tiled=tiled, points=points).of(query.where)
+    points = layer.geometry is GeometryType.POINT
+    return Condition(values, ZoneInfo(layer.time_zone), tiled=tiled, points=points).of(where)
 
 
 def _order(query: FeatureQuery) -> str:

@@ -24,6 +24,7 @@ MAX_VALUES, USUAL_VALUES = 1_000, 20  # of a facet
 LEAST_M, MOST_M = 1, 1_000_000  # a cell's side
 CELL = "cell"  # no declared column can have this name
 COUNT = "count"
+PLACE = ("longitude", "latitude")  # of a cell's middle
 UNITS = ("year", "quarter", "month", "week", "day", "hour")
 PARTS = tuple(  # what functions of a filter tell of a time
     name for name, offered in FUNCTIONS.items() if {*offered.takes[0]} <= {*WHEN}
@@ -31,6 +32,8 @@ PARTS = tuple(  # what functions of a filter tell of a time
 OF_NUMBERS = ("sum", "mean", "median")
 PERCENTILE = re.compile(r"p([1-9]\d?)")
 CALL = re.compile(r"([a-z_0-9]+)\((.*)\)", re.DOTALL)
+GRID = re.compile(r"(square|hex):([0-9]{1,15}(?:\.[0-9]{1,15})?)(?:@(-?[0-9]{1,2}))?")
+MOST_LATITUDE = 80  # that a cell's side is told at
 SHOWN = 60  # letters of what was asked, in an error
 
 
@@ -78,6 +81,10 @@ class Grid:
     side_m: float
     latitude: int
 
+    def __str__(self) -> str:
+        """As `parse_grid` reads it, whatever latitude a layer lies at by then."""
+        return f"{self.shape}:{self.side_m:.15g}@{self.latitude}"
+
     @property
     def edge(self) -> float:
         """A cell's side in units of EPSG:3857, which stretches as latitudes grow."""
@@ -118,13 +125,10 @@ class GroupQuery:
 def output_names(
     keys: tuple[Key, ...], measures: tuple[Measure, ...], *, has_grid: bool
 ) -> tuple[str, ...]:
-    cell = (CELL,) if has_grid else ()
-    return (*map(_told_as, keys), *cell, COUNT, *(each.said for each in measures))
-
-
-def _told_as(key: Key) -> str:
-    """A column that is called as the count of a group is told with what it is."""
-    return f"column:{COUNT}" if key.said == COUNT else key.said
+    """A column that is called as something else that is told is told with what it is."""
+    taken = (COUNT, *PLACE) if has_grid else (COUNT,)
+    told = (f"column:{key.said}" if key.said in taken else key.said for key in keys)
+    return (*told, *((CELL,) if has_grid else ()), COUNT, *(each.said for each in measures))
 
 
 def parse_keys(text: str, known: Queryables, field: str = "group_by") -> tuple[Key, ...]:
@@ -215,16 +219,21 @@ def _is_op(op: str) -> bool:
 
 
 def parse_grid(text: str, latitude: float) -> Grid:
-    """`square:500` or `hex:500`: a cell's side in metres at a latitude. Raises QueryRefused."""
-    shape, _, side = text.partition(":")
-    fix = f"write square:500 or hex:500, a cell's side in metres from {LEAST_M} to {MOST_M}"
-    try:
-        side_m = float(side)
-        if not (side.isascii() and LEAST_M <= side_m <= MOST_M and "_" not in side):
-            raise ValueError
-        return Grid(GridShape(shape), side_m, max(-80, min(80, round(latitude))))
-    except ValueError:
-        raise QueryRefused("grid", text[:SHOWN], fix) from None
+    """`square:500` or `hex:500`: a cell's side in metres at the latitude given, to the whole
+    degree, or at that of `hex:500@48`. Raises QueryRefused.
+    """
+    found = GRID.fullmatch(text)
+    fix = (
+        f"write square:500 or hex:500, a cell's side in metres from {LEAST_M} to {MOST_M}, or"
+        f" hex:500@48, which is so long at a latitude from -{MOST_LATITUDE} to {MOST_LATITUDE}"
+    )
+    if found is None or not LEAST_M <= float(found[2]) <= MOST_M:
+        raise QueryRefused("grid", text[:SHOWN], fix)
+    if found[3] is not None and abs(int(found[3])) > MOST_LATITUDE:
+        raise QueryRefused("grid", text[:SHOWN], fix)
+    at = latitude if found[3] is None else int(found[3])
+    held = max(-MOST_LATITUDE, min(MOST_LATITUDE, round(at)))
+    return Grid(GridShape(found[1]), float(found[2]), held)
 
 
 def parse_order(text: str, outputs: tuple[str, ...]) -> tuple[GroupOrder, ...]:

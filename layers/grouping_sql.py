@@ -15,7 +15,6 @@ from layers.values import Values
 
 COUNTED = "n"  # the outputs of the statement: k1, k2 …, cx, cy, n, m1, m2 …
 ROOT_3 = math.sqrt(3)
-WEB_MERCATOR_LATITUDE = 85.05
 
 
 def group_statement(query: GroupQuery) -> Statement:
@@ -64,7 +63,9 @@ def key_sql(key: Key, zone: ZoneInfo, values: Values) -> str:
 
 
 def _measure(measure: Measure) -> str:
-    """Sums are worked out exactly, so that the order of rows cannot show in them."""
+    """Sums are worked out in decimal, so that the order of rows cannot show in them. By way of a
+    text, because a cast of a float to numeric keeps 15 digits.
+    """
     column = f"t.{ident(measure.column.name)}"
     if measure.fraction is not None:
         return f"percentile_cont({measure.fraction}) WITHIN GROUP (ORDER BY {column}::float8)"
@@ -72,9 +73,8 @@ def _measure(measure: Measure) -> str:
         return f"count(DISTINCT {column})"
     if measure.op in ("sum", "mean"):
         name = "avg" if measure.op == "mean" else "sum"
-        found = f"{name}({column}::numeric)"
-        is_whole = measure.op == "sum" and measure.column.kind is Kind.INTEGER
-        return found if is_whole else f"{found}::float8"
+        exact = f"{column}::text" if measure.column.kind is Kind.NUMBER else column
+        return f"{name}({exact}::numeric)"
     return f"{measure.op}({column})"
 
 
@@ -105,9 +105,8 @@ def _cell(query: GroupQuery, values: Values) -> str:
 
 def _place(query: GroupQuery) -> str:
     shape = "t.tile_geom"
-    if query.of.as_of is not None:
-        far = f"greatest(ST_YMax(t.geom), -ST_YMin(t.geom)) > {WEB_MERCATOR_LATITUDE}"
-        shape = f"CASE WHEN {far} THEN NULL ELSE ST_Transform(t.geom, 3857) END"
+    if query.of.as_of is not None:  # history keeps no derived columns
+        shape = "quartier.to_tile_geom(t.geom)"
     if query.of.layer.geometry is GeometryType.POINT:
         return shape
     return f"ST_PointOnSurface({shape})"

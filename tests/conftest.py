@@ -213,6 +213,13 @@ def copied(fill: Callable[[Database], object]) -> Any:
     return copies
 
 
+@pytest.fixture(scope="module")
+def unwritten(cities: Copies) -> Iterator[Database]:
+    """One copy of a module's `cities` for all of its tests that read only."""
+    with cities() as database:
+        yield database
+
+
 @pytest.fixture
 def database(server: DatabaseUrls, template: str) -> Iterator[Database]:
     """A fresh database for one test."""

@@ -11,17 +11,24 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from api import feature_docs
-from api.deps import LayerDep, StoreDep, base_url_of
+from api.deps import LayerDep, StoreDep
 from api.feature_answers import Asking
-from api.feature_asking import asked_of, unchanged
-from api.feature_params import FACET_PARAMETERS, OF_FACETS, read_asked, read_facets_asked
+from api.feature_asking import address_of, features_asked, unchanged
+from api.feature_params import (
+    FACET_PARAMETERS,
+    OF_FACETS,
+    PARAMETERS,
+    in_words_of_column,
+    read_asked,
+    read_facets_asked,
+)
 from api.links import JSON, link, with_parameters
 from api.negotiate import chosen
 from api.packed import packed
-from layers.aggregate import Groups
 from layers.catalog import PublishedLayer
-from layers.facets import FacetQuery, read_facets
+from layers.facets import Facet, FacetQuery, read_facets
 from layers.feature_query import FeatureQuery
+from layers.filters.queryables import Queryables
 from layers.grouping import COUNT, Key
 
 router = APIRouter(tags=["analysts"])
@@ -39,22 +46,17 @@ async def get_facets(request: Request, layer: LayerDep, store: StoreDep) -> Resp
     form = chosen(FORMS, asked.get("f"), request.headers.get("accept"))
     keys, limit = read_facets_asked(asked, layer.layer)
     of_features = {name: value for name, value in asked.items() if name not in OF_FACETS}
-    features = await _features(request, layer, of_features)
-    here = f"{base_url_of(request)}/collections/{layer.id}/facets"
+    features = replace((await features_asked(request, layer, of_features)).query, geometry=False)
+    here = address_of(request, layer, "facets")
     asking = Asking(layer, here, asked, form, features)
     if (held := await unchanged(request, asking)) is not None:
         return held
-    queries = [
-        FacetQuery(await _features(request, layer, of_features, but=key.column.name), key, limit)
-        for key in keys
-    ]
+    queries = [await _facet(request, layer, of_features, features, (key, limit)) for key in keys]
     found = await read_facets(store, features, queries)
-    told: dict[str, Any] = {
+    told = {
         "revision": found.revision,
         "numberMatched": found.matched,
-        "facets": [
-            _told(key, groups, asked) for key, groups in zip(keys, found.facets, strict=True)
-        ],
+        "facets": [_told(*each) for each in zip(keys, found.facets, strict=True)],
         "links": [
             link("self", with_parameters(here, asked), JSON),
             link("collection", here.removesuffix("/facets"), JSON),
@@ -64,34 +66,36 @@ async def get_facets(request: Request, layer: LayerDep, store: StoreDep) -> Resp
     return packed(request, orjson.dumps(told), headers)
 
 
-async def _features(
-    request: Request, layer: PublishedLayer, asked: dict[str, str], but: str | None = None
-) -> FeatureQuery:
-    """A facet shows what else could be chosen, so what was chosen in it does not narrow it."""
-    others = {name: value for name, value in asked.items() if name != but}
-    found, _ = await asked_of(request, layer, others, "json")
-    return replace(found.query, geometry=False)
+async def _facet(
+    request: Request,
+    layer: PublishedLayer,
+    asked: dict[str, str],
+    features: FeatureQuery,
+    wanted: tuple[Key, int],
+) -> FacetQuery:
+    """A facet shows what else could be chosen, so what was chosen in it does not narrow it. What a
+    parameter says, such as `datetime`, is no choice, though a column may be called like it.
+    """
+    key, limit = wanted
+    name = key.column.name
+    if name not in asked or name in PARAMETERS:
+        return FacetQuery(features, key, limit)
+    others = {each: value for each, value in asked.items() if each not in (name, "as_of")}
+    query = (await features_asked(request, layer, others)).query
+    of = replace(query, geometry=False, as_of=features.as_of)  # the one that is resolved already
+    choice = in_words_of_column(name, asked[name], Queryables.of(layer.layer))
+    return FacetQuery(of, key, limit, choice)
 
 
-def _told(key: Key, found: Groups, asked: dict[str, str]) -> dict[str, Any]:
-    """`selected` marks the value that the column was asked to have."""
-    values = []
-    for group in found.groups:
-        value: dict[str, Any] = {"value": group.values[0], COUNT: group.count}
-        if key.said in asked and _is_said(group.values[0], asked[key.said]):
-            value["selected"] = True
-        values.append(value)
+def _told(key: Key, facet: Facet) -> dict[str, Any]:
+    values: list[dict[str, Any]] = []
+    for each in facet.values:
+        values.append({"value": each.value, COUNT: each.count})
+        if each.is_chosen:
+            values[-1]["selected"] = True
     return {
         "name": key.said,
-        "numberMatched": found.matched,
-        "numberValues": found.total,
+        "numberMatched": facet.matched,
+        "numberValues": facet.total,
         "values": values,
     }
-
-
-def _is_said(value: Any, said: str) -> bool:
-    if isinstance(value, bool):
-        return said == str(value).lower()
-    if isinstance(value, int | float):
-        return float(said) == value
-    return bool(value == said)

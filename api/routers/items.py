@@ -12,13 +12,14 @@ from fastapi import APIRouter, Request, Response
 from api import feature_docs
 from api.deps import BaseUrlDep, CountsDep, LayerDep, StoreDep
 from api.feature_answers import FORMS, LINES, Asking, feature_collection, lines
-from api.feature_asking import asked_of, packed_answer, unchanged
+from api.feature_asking import address_of, features_asked, unchanged
 from api.feature_params import Wanted, read_asked
 from api.feature_streams import Exports, stream_flatgeobuf, stream_lines
 from api.head import WITHOUT_BODY
 from api.html import item_page, items_page
 from api.links import link
 from api.negotiate import chosen
+from api.packed import packed
 from layers.catalog import PublishedLayer
 from layers.errors import FeatureNotFound, QueryRefused
 from layers.read import Counts, read_feature, read_page
@@ -41,7 +42,7 @@ async def list_items(
 ) -> Response:
     asked = read_asked(request.query_params.multi_items(), layer)
     form = chosen(FORMS, asked.get("f"), request.headers.get("accept"))
-    asking, said = await asked_of(request, layer, asked, form)
+    asking, said = await _asking(request, layer, asked, form)
     if form != "html" and (held := await unchanged(request, asking)) is not None:
         return held
     if form == "html":
@@ -56,8 +57,19 @@ async def list_items(
         if (following := asking.next_url(page)) is not None:
             headers["link"] = f'<{following}>; rel="next"'
         body = lines(asking, page.body, is_first=asking.query.after is None)
-        return packed_answer(request, asking, body, headers)
-    return packed_answer(request, asking, feature_collection(asking, page), headers)
+        return _packed(request, asking, body, headers)
+    return _packed(request, asking, feature_collection(asking, page), headers)
+
+
+def _packed(request: Request, asking: Asking, body: bytes, headers: dict[str, str]) -> Response:
+    return packed(request, body, headers | {"content-type": FORMS[asking.form]})
+
+
+async def _asking(
+    request: Request, layer: PublishedLayer, asked: dict[str, Any], form: str, body: bytes = b""
+) -> tuple[Asking, Wanted]:
+    said = await features_asked(request, layer, asked, body)
+    return Asking(layer, address_of(request, layer, "items"), asked, form, said.query), said
 
 
 async def _page(asking: Asking, store: Store, counts: Counts) -> Any:
@@ -106,7 +118,7 @@ async def search_items(
     body = await _body(request, layer)
     asked = {name: _as_words(name, value) for name, value in body.items()}
     form = chosen(JSON_FORMS, asked.get("f"), request.headers.get("accept"))
-    asking, _ = await asked_of(request, layer, asked, form, await request.body())
+    asking, _ = await _asking(request, layer, asked, form, await request.body())
     page = await _page(asking, store, counts)
     here = f"{base_url}/collections/{layer.id}/search"
     links: list[dict[str, Any]] = [link("self", here, FORMS[form])]
@@ -115,7 +127,7 @@ async def search_items(
         links.append({**link("next", here, FORMS[form]), "method": "POST", "body": following})
     headers = asking.headers(page.revision)
     del headers["etag"]
-    return packed_answer(request, asking, feature_collection(asking, page, links), headers)
+    return _packed(request, asking, feature_collection(asking, page, links), headers)
 
 
 async def _body(request: Request, layer: PublishedLayer) -> dict[str, Any]:
@@ -158,7 +170,7 @@ async def get_item(request: Request, fid: str, layer: LayerDep, store: StoreDep)
             fix = f"is for many features; one takes {', '.join(ITEM_PARAMETERS)}"
             raise QueryRefused(name, value, fix)
     form = chosen(ITEM_FORMS, asked.get("f"), request.headers.get("accept"))
-    found, _ = await asked_of(request, layer, asked, form)
+    found, _ = await _asking(request, layer, asked, form)
     asking = replace(found, here=f"{found.here}/{fid}")
     if not (fid.isascii() and fid.isdigit() and len(fid) < 17):
         raise FeatureNotFound(layer.id, fid)
@@ -170,7 +182,7 @@ async def get_item(request: Request, fid: str, layer: LayerDep, store: StoreDep)
     if (held := await unchanged(request, asking)) is not None:
         return held
     body = _with_links(asking, revision, feature)
-    return packed_answer(request, asking, body, asking.headers(revision))
+    return _packed(request, asking, body, asking.headers(revision))
 
 
 def _with_links(asking: Asking, revision: int, feature: bytes) -> bytes:

@@ -94,3 +94,11 @@ async def _run(
     app: App, scope: dict[str, Any], inbox: asyncio.Queue[Message], outbox: asyncio.Queue[Message]
 ) -> None:
     await app(scope, inbox.get, outbox.put)
+
+
+@pytest.fixture
+async def service(unwritten: Database) -> AsyncIterator[Service]:
+    """An application over a module's `cities`, for tests that read only."""
+    async with serving(unwritten) as running:
+        await running.caught_up()
+        yield running

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from shapely.geometry import shape
 
+from api.feature_params import read_groups_asked
+from layers.catalog import PublishedLayer
+from layers.errors import StoreBusy
+from layers.feature_query import FeatureQuery
 from tests.api.conftest import Service, serving
 from tests.conftest import Copies, Database, copied
 from tests.examples import CALLS, layer
@@ -44,20 +49,6 @@ def fill(database: Database) -> None:
 
 
 cities = copied(fill)
-
-
-@pytest.fixture(scope="module")
-def city(cities: Copies) -> Iterator[Database]:
-    """For tests that read only."""
-    with cities() as database:
-        yield database
-
-
-@pytest.fixture
-async def service(city: Database) -> AsyncIterator[Service]:
-    async with serving(city) as running:
-        await running.caught_up()
-        yield running
 
 
 async def test_groups_are_told_with_their_revision_and_add_up_to_the_items(
@@ -109,9 +100,10 @@ async def test_csv_tells_the_same_and_the_middle_of_a_cell(service: Service) -> 
         assert line["open"] == str(group["open"]).lower()
         assert int(line["count"]) == group["count"]
         if group["cell"] is None:
-            assert (line["cell"], line["longitude"], "center" in group) == ("", "", False)
+            assert (line["cell"], line["longitude"], group["longitude"]) == ("", "", None)
         else:
-            assert [float(line["longitude"]), float(line["latitude"])] == group["center"]
+            for name in ("longitude", "latitude"):
+                assert float(line[name]) == group[name]
 
 
 async def test_geojson_draws_the_cells(service: Service) -> None:
@@ -172,6 +164,7 @@ async def test_a_repeated_question_costs_one_look_at_the_revision(service: Servi
         ("group_by=kind:month", "group_by", "has no month"),
         ("measures=mean(kind)", "measures", "of numbers"),
         ("grid=hexagon", "grid", "write square:500"),
+        ("grid=hex:500@81", "grid", "from -80 to 80"),
         ("sortby=size", "sortby", "groups have count"),
         ("limit=0", "limit", "from 1 to 10000"),
         ("limit=10001", "limit", "from 1 to 10000"),
@@ -203,9 +196,94 @@ async def test_rows_without_places_have_groups_and_no_cells(service: Service) ->
     assert (await service.get("/collections/nothing/aggregate")).status_code == 404
 
 
-async def test_a_question_that_costs_too_much_is_refused_with_advice(city: Database) -> None:
-    async with serving(city, query_cost=2) as running:
+async def test_a_question_that_costs_too_much_is_refused_with_advice(unwritten: Database) -> None:
+    async with serving(unwritten, query_cost=2) as running:
         await running.caught_up()
         answer = await running.get(f"{GROUPS}?group_by=kind")
         assert answer.status_code == 422
         assert "add a bbox" in answer.json()["advice"]
+
+
+ODD = layer(
+    id="odd",
+    geometry="point",
+    columns=[
+        {"name": "hash", "type": "integer"},
+        {"name": "size", "type": "number"},
+        {"name": "longitude"},
+        {"name": "center"},
+        {"name": "count"},
+    ],
+)
+HUGE = 9_200_000_000_000_000_000
+
+
+@pytest.fixture
+async def odd(database: Database) -> AsyncIterator[Service]:
+    """Numbers that are hard to hold, texts that are hard to quote, columns named like answers."""
+    database.declare(ODD)
+    database.run(
+        'INSERT INTO city.odd (hash, size, longitude, center, "count", geom) VALUES'
+        f" ({HUGE}, 1234567890123456, E'a\\rb', 'Hall', 'n', ST_Point(2, 48, 4326)),"
+        f" ({HUGE}, 0.1, '', 'Hall', 'n', ST_Point(2, 48, 4326)),"
+        f" ({HUGE}, 0.2, NULL, 'Hall', 'n', ST_Point(2, 48, 4326))"
+    )
+    async with serving(database) as running:
+        await running.caught_up()
+        yield running
+
+
+async def test_sums_beyond_64_bits_are_told_and_numbers_are_not_rounded(odd: Service) -> None:
+    asked = "/collections/odd/aggregate?measures=sum(hash),mean(hash),sum(size)"
+    [group] = (await odd.get(asked)).json()["groups"]
+    assert group["sum(hash)"] == pytest.approx(3 * HUGE)
+    assert group["mean(hash)"] == pytest.approx(HUGE)
+    assert group["sum(size)"] == 1234567890123456.3
+    [small] = (await odd.get(f"{asked}&filter=size%3C1")).json()["groups"]
+    assert small["sum(size)"] == 0.3  # and not 0.30000000000000004
+    [large] = (await odd.get(f"{asked}&filter=size%3E1")).json()["groups"]
+    assert (large["sum(size)"], large["sum(hash)"]) == (1234567890123456, HUGE)
+
+
+async def test_columns_named_like_what_is_told_are_told_beside_it(odd: Service) -> None:
+    asked = "/collections/odd/aggregate?group_by=longitude,center,count&grid=square:500"
+    group = (await odd.get(asked)).json()["groups"][0]
+    assert (group["column:longitude"], group["center"], group["column:count"]) == ("", "Hall", "n")
+    assert (round(group["longitude"]), round(group["latitude"]), group["count"]) == (2, 48, 1)
+    head = (await odd.get(f"{asked}&f=csv")).text.partition("\n")[0].split(",")
+    assert len(head) == len(set(head))
+
+
+async def test_csv_tells_an_empty_text_from_none_and_quotes_every_line_end(odd: Service) -> None:
+    text = (await odd.get("/collections/odd/aggregate?group_by=longitude&f=csv")).text
+    assert text == 'longitude,count\n"",1\n"a\rb",1\n,1\n'
+
+
+REVISION = "SELECT revision FROM quartier.public_state WHERE layer_id = 'shops'"
+
+
+async def test_a_grid_of_another_latitude_has_another_etag(cities: Copies) -> None:
+    with cities() as database:
+        async with serving(database) as running:
+            await running.caught_up()
+            asked = f"{GROUPS}?grid=square:500&as_of={database.value(REVISION)}"
+            first = await running.get(asked)
+            database.run("INSERT INTO city.shops (geom) VALUES (ST_Point(2, 20, 4326))")
+            await running.caught_up()
+            await running.parts.feed._take_facts()
+            again = await running.get(asked, if_none_match=first.headers["etag"])
+            assert (first.json()["grid"]["latitude"], again.json()["grid"]["latitude"]) == (49, 34)
+            [link] = [each for each in first.json()["links"] if each["rel"] == "self"]
+            same = await running.get(link["href"].removeprefix("http://city.test"))
+            assert same.json()["groups"] == first.json()["groups"]
+
+
+async def test_a_grid_waits_until_it_is_known_where_the_layer_lies() -> None:
+    new = PublishedLayer(layer=SHOPS, revision=1, changed_at=None, config_hash="x")
+    features = FeatureQuery(layer=SHOPS, geometry=False)
+    with pytest.raises(StoreBusy, match="is not known yet"):
+        read_groups_asked({"grid": "hex:500"}, features, new)
+    told = read_groups_asked({"grid": "hex:500@48"}, features, new)
+    assert str(told.grid) == "hex:500@48"
+    measured = replace(new, count=0)
+    assert str(read_groups_asked({"grid": "hex:0500.50"}, features, measured).grid) == "hex:500.5@0"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -90,18 +89,9 @@ def fill(database: Database) -> None:
 cities = copied(fill)
 
 
-@pytest.fixture(scope="module")
-def city(cities: Copies) -> Iterator[Database]:
-    """For tests that read only."""
-    with cities() as database:
-        yield database
-
-
 @pytest.fixture
-async def service(city: Database) -> AsyncIterator[tuple[Service, Database]]:
-    async with serving(city) as running:
-        await running.caught_up()
-        yield running, city
+async def service(service: Service, unwritten: Database) -> tuple[Service, Database]:
+    return service, unwritten
 
 
 def town(z: int) -> list[mercantile.Tile]:

@@ -97,22 +97,16 @@ def fill(database: Database) -> None:
 cities = copied(fill)
 
 
-@pytest.fixture(scope="module")
-def city(cities: Copies) -> Any:
-    with cities() as database:
-        yield database
-
-
 class Rows(list[dict[str, Any]]):
     def __repr__(self) -> str:
         return f"{len(self)} rows"
 
 
 @pytest.fixture(scope="module")
-def rows(city: Database) -> Rows:
+def rows(unwritten: Database) -> Rows:
     """As Python has them; times that never end as texts."""
     names = ("fid", "genus", "height", "age", "sick", "planted", "seen", "x", "y")
-    found = city.run(
+    found = unwritten.run(
         "SELECT fid, genus, height, age, sick, planted::text, to_jsonb(seen) #>> '{}',"
         " CASE WHEN abs(ST_Y(geom)) < 85 THEN ST_X(tile_geom) END, ST_Y(tile_geom)"
         f" FROM {CITY}.trees"
@@ -228,9 +222,9 @@ MEASURES = [
     st.lists(st.sampled_from(MEASURES), max_size=4, unique=True),
 )
 def test_groups_by_anything_hold_each_row_once_and_measure_it_right(
-    city: Database, rows: Rows, keys: list[str], measures: list[str]
+    unwritten: Database, rows: Rows, keys: list[str], measures: list[str]
 ) -> None:
-    found = ask(city, query_of(",".join(keys), ",".join(measures), limit=10_000))
+    found = ask(unwritten, query_of(",".join(keys), ",".join(measures), limit=10_000))
     expected: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         expected[tuple(value_of(row, key) for key in keys)].append(row)
@@ -244,37 +238,37 @@ def test_groups_by_anything_hold_each_row_once_and_measure_it_right(
             assert told == (value if value is None else pytest.approx(value, rel=1e-9)), said
 
 
-def test_both_hours_that_a_clock_shows_twice_are_told_apart(city: Database) -> None:
-    hours = [group.values[0] for group in ask(city, query_of("seen:hour")).groups]
+def test_both_hours_that_a_clock_shows_twice_are_told_apart(unwritten: Database) -> None:
+    hours = [group.values[0] for group in ask(unwritten, query_of("seen:hour")).groups]
     assert {"2025-10-26T00:00:00+00:00", "2025-10-26T01:00:00+00:00"} < set(hours)
-    in_words = ask(city, query_of("hour(seen)", filter_="seen = DATE('2025-10-26')")).groups
+    in_words = ask(unwritten, query_of("hour(seen)", filter_="seen = DATE('2025-10-26')")).groups
     assert [group.values[0] for group in in_words] == list(range(24))
 
 
-def test_groups_come_in_order_and_what_has_no_value_comes_last(city: Database) -> None:
-    genera = [group.values[0] for group in ask(city, query_of("genus")).groups]
+def test_groups_come_in_order_and_what_has_no_value_comes_last(unwritten: Database) -> None:
+    genera = [group.values[0] for group in ask(unwritten, query_of("genus")).groups]
     assert genera == ["", "Acer", "Tilia", 'a,"b', "tilia", None]
-    most = ask(city, query_of("age", sortby="-count,age")).groups
+    most = ask(unwritten, query_of("age", sortby="-count,age")).groups
     assert [g.count for g in most] == sorted((g.count for g in most), reverse=True)
     for one, other in pairwise(most):
         if one.count == other.count and other.values[0] is not None:
             assert one.values[0] < other.values[0]
 
 
-def test_a_limit_cuts_the_groups_and_not_their_sums(city: Database) -> None:
-    every = ask(city, query_of("age"))
-    some = ask(city, query_of("age", limit=3))
+def test_a_limit_cuts_the_groups_and_not_their_sums(unwritten: Database) -> None:
+    every = ask(unwritten, query_of("age"))
+    some = ask(unwritten, query_of("age", limit=3))
     assert some.groups == every.groups[:3]
     assert (some.total, some.matched) == (every.total, every.matched) == (len(every.groups), ROWS)
 
 
-def test_no_key_is_one_group_and_no_feature_is_none_of_any_kind(city: Database) -> None:
-    [whole] = ask(city, query_of(measures="sum(age)")).groups
+def test_no_key_is_one_group_and_no_feature_is_none_of_any_kind(unwritten: Database) -> None:
+    [whole] = ask(unwritten, query_of(measures="sum(age)")).groups
     assert whole.count == ROWS
-    nothing = ask(city, query_of("genus", filter_="fid < 0"))
+    nothing = ask(unwritten, query_of("genus", filter_="fid < 0"))
     assert (list(nothing.groups), nothing.total, nothing.matched) == ([], 0, 0)
-    assert nothing.revision == every_revision(city)
-    [none] = ask(city, query_of(measures="sum(age),distinct(age)", filter_="fid < 0")).groups
+    assert nothing.revision == every_revision(unwritten)
+    [none] = ask(unwritten, query_of(measures="sum(age),distinct(age)", filter_="fid < 0")).groups
     assert (none.count, none.measures) == (0, (None, 0))
 
 
@@ -283,11 +277,11 @@ def every_revision(city: Database) -> int:
 
 
 @pytest.mark.parametrize("grid", ["square:500", "hex:300", "square:37.5", "hex:5000"])
-def test_each_place_lies_in_its_cell(city: Database, rows: Rows, grid: str) -> None:
+def test_each_place_lies_in_its_cell(unwritten: Database, rows: Rows, grid: str) -> None:
     query = query_of("fid", grid=grid, limit=10_000)
     assert query.grid is not None
     places = {row["fid"]: row for row in rows}
-    for group in ask(city, query).groups:
+    for group in ask(unwritten, query).groups:
         row = places[group.values[0]]
         if row["x"] is None:
             assert group.cell is None
@@ -312,10 +306,12 @@ def mercator(longitude: float, latitude: float) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("grid", ["square:500", "hex:500"])
-def test_cells_of_a_grid_do_not_overlap_and_hold_all_there_is(city: Database, grid: str) -> None:
+def test_cells_of_a_grid_do_not_overlap_and_hold_all_there_is(
+    unwritten: Database, grid: str
+) -> None:
     query = query_of(grid=grid, limit=10_000)
     assert query.grid is not None
-    found = ask(city, query)
+    found = ask(unwritten, query)
     assert sum(group.count for group in found.groups) == ROWS
     cells = [outline(query.grid, group.cell) for group in found.groups if group.cell is not None]
     shapes = [shapely.Polygon([mercator(*corner) for corner in ring]) for ring in cells]
@@ -323,11 +319,11 @@ def test_cells_of_a_grid_do_not_overlap_and_hold_all_there_is(city: Database, gr
     assert together == pytest.approx(sum(shape.area for shape in shapes), rel=1e-3)
 
 
-def test_a_shape_is_in_the_cell_of_a_point_on_it(city: Database) -> None:
+def test_a_shape_is_in_the_cell_of_a_point_on_it(unwritten: Database) -> None:
     query = query_of("name", grid="square:200", layer=PARKS)
     assert query.grid is not None
-    for group in ask(city, query).groups:
-        [(wkt,)] = city.run(
+    for group in ask(unwritten, query).groups:
+        [(wkt,)] = unwritten.run(
             f"SELECT ST_AsText(geom) FROM {CITY}.parks WHERE name = :name", name=group.values[0]
         )
         assert group.cell is not None
@@ -352,9 +348,24 @@ def test_the_past_has_the_groups_it_had(cities: Copies) -> None:
             before = every_revision(database)
 
 
-def test_a_question_that_would_cost_too_much_is_refused_with_advice(city: Database) -> None:
+def test_shapes_of_the_past_lie_in_the_cells_they_lay_in(cities: Copies) -> None:
+    with cities() as database:
+        database.run(  # beyond the end of the square world, and across it
+            f"INSERT INTO {CITY}.parks (name, geom) SELECT n::text,"
+            " ST_MakeEnvelope(n, 84.9, n + 1, 84.9 + n / 10.0, 4326) FROM generate_series(1, 4) n"
+            " UNION ALL SELECT 'north', ST_MakeEnvelope(1, 86, 2, 87, 4326)"
+        )
+        now = query_of("name", grid="hex:400", layer=PARKS)
+        then = ask(database, now)
+        database.run(f"UPDATE {CITY}.parks SET geom = ST_Translate(geom, 1, -1)")
+        assert ask(database, now).groups != then.groups
+        past = replace(now, of=replace(now.of, as_of=then.revision))
+        assert ask(database, past) == then
+
+
+def test_a_question_that_would_cost_too_much_is_refused_with_advice(unwritten: Database) -> None:
     with pytest.raises(QueryTooCostly, match="add a bbox"):
-        ask(city, query_of("genus"), cost_ceiling=1.0)
+        ask(unwritten, query_of("genus"), cost_ceiling=1.0)
 
 
 def test_a_column_called_count_is_told_beside_the_count() -> None:
